@@ -1,0 +1,25 @@
+"""Make every Python block of README.md and docs/ a test, and give hypothesis one profile."""
+
+from __future__ import annotations
+
+import os
+
+import hypothesis
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+
+hypothesis.settings.register_profile(
+    "ci",
+    # The machine is shared: a slow example is not a finding, and a failure must be repeatable.
+    deadline=None,
+    print_blob=True,
+    derandomize=bool(os.environ.get("CI")),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("ci")
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser(), SkipParser()],
+    patterns=["README.md", "*.md"],
+    excludes=["CHANGELOG.md"],
+).pytest()
