@@ -3,9 +3,9 @@
     python tools/versions.py check
     python tools/versions.py set 1.2.0
 
-`check` exits with 1 and one line for each place that disagrees: the version of each member, the exact
-pins between members, and the newest heading of the changelog. `set` writes all of them and then
-removes the hatch environments, whose metadata would still tell the old number.
+`check` exits with 1 and one line for each place that disagrees: the version of each member, the
+exact pins between members, and the newest heading of the changelog. `set` writes all of them and
+then removes the hatch environments, whose metadata would still tell the old number.
 """
 
 from __future__ import annotations

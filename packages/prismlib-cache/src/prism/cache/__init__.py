@@ -1,0 +1,54 @@
+"""A semantic LLM cache: another wording gets the stored answer, a look-alike does not.
+
+Begin with `PrismCache.build` and `PrismCache.get_or_call`.
+"""
+
+import logging as _logging
+
+from prism.cache._cache import PrismCache, ScopedCache
+from prism.cache._explanation import Explanation, Lookup
+from prism.cache._guards import Objection
+from prism.cache._metrics import CacheMetrics
+from prism.cache._pricing import Usage
+from prism.cache._reply import Reply
+from prism.cache._scope import ScopeValue
+from prism.cache._settings import CacheSettings
+from prism.cache._verdict import Judgement
+from prism.cache.errors import (
+    CacheClosedError,
+    CacheConfigurationError,
+    CallError,
+    PrismCacheError,
+    ScopeError,
+    StoreBusyError,
+    StoreError,
+    StoreFileError,
+)
+from prism.cache.store import MemoryStore, SQLiteStore, Store
+
+__all__ = [
+    "CacheClosedError",
+    "CacheConfigurationError",
+    "CacheMetrics",
+    "CacheSettings",
+    "CallError",
+    "Explanation",
+    "Judgement",
+    "Lookup",
+    "MemoryStore",
+    "Objection",
+    "PrismCache",
+    "PrismCacheError",
+    "Reply",
+    "SQLiteStore",
+    "ScopeError",
+    "ScopeValue",
+    "ScopedCache",
+    "Store",
+    "StoreBusyError",
+    "StoreError",
+    "StoreFileError",
+    "Usage",
+]
+
+_logging.getLogger("prism.cache").addHandler(_logging.NullHandler())

@@ -1,0 +1,96 @@
+"""What a user chooses, checked once."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from prism.cache.errors import CacheConfigurationError
+
+__all__ = ["CacheSettings", "check_tags", "check_ttl"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheSettings:
+    """Settings of one cache.
+
+    Attributes:
+        tenant_id: Whose cache it is. Two tenants share nothing.
+        llm_model: The model that answers, by its provider's name: part of the scope, and the name
+            under which prices are looked up.
+        max_error: Share of requests that may be answered wrongly, above 0 and at most .2. It sets
+            the score that a hit needs; raising it gives more hits and more wrong ones.
+        similarity_threshold: A plain cosine from which a stored answer is served, instead of
+            `max_error`: no gap, no guards. Raising it gives fewer hits and fewer wrong ones.
+        strict: Lets two more guards forbid hits: replaced words and other people. Fewer wrong
+            answers on traffic full of look-alikes, about a fifth fewer hits on paraphrases.
+        path: A file that keeps answers over restarts and shares them between processes.
+        ttl_s: Seconds until a stored answer expires; `None` for never.
+        max_bytes: Estimated memory, vectors included, above which entries are evicted.
+        max_entries: Number of entries above which entries are evicted.
+        wait_timeout_s: How long a question waits for the same question of another caller before it
+            calls the model itself.
+    """
+
+    tenant_id: str
+    llm_model: str
+    max_error: float = 0.01
+    similarity_threshold: float | None = None
+    strict: bool = False
+    path: str | os.PathLike[str] | None = None
+    ttl_s: float | None = None
+    max_bytes: int = 256 * 2**20
+    max_entries: int = 100_000
+    wait_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("tenant_id", "llm_model"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip():
+                raise CacheConfigurationError(f"{name} must be a string that names something")
+        _check_number("max_error", self.max_error, above=0, at_most=0.2)
+        if self.similarity_threshold is not None:
+            _check_number("similarity_threshold", self.similarity_threshold, above=0, at_most=1)
+        check_ttl(self.ttl_s)
+        for name in ("max_bytes", "max_entries"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise CacheConfigurationError(
+                    f"{name} must be a whole number from 1, not {value!r}"
+                )
+        _check_number("wait_timeout_s", self.wait_timeout_s, above=0)
+        if self.path is not None and not str(Path(self.path)):
+            raise CacheConfigurationError("path is empty: leave it out to keep answers in memory")
+
+
+def check_ttl(ttl_s: float | None) -> None:
+    """Refuse a time to live that is not above 0.
+
+    Raises:
+        CacheConfigurationError: It is not.
+    """
+    if ttl_s is not None:
+        _check_number("ttl_s", ttl_s, above=0)
+
+
+def check_tags(tags: object) -> tuple[str, ...]:
+    """Make tags a tuple of strings.
+
+    Raises:
+        CacheConfigurationError: A string was given where a list of strings is meant, or another
+            type.
+    """
+    if isinstance(tags, (list, tuple, set, frozenset)) and all(isinstance(t, str) for t in tags):
+        return tuple(sorted(tags))
+    raise CacheConfigurationError(f"tags must be a list of strings, not {type(tags).__name__}")
+
+
+def _check_number(name: str, value: object, *, above: float, at_most: float = math.inf) -> None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not above < value <= at_most:  # type: ignore[operator]  # a number by now
+        bound = f" and at most {at_most:g}" if at_most < math.inf else ""
+        raise CacheConfigurationError(
+            f"{name} must be a number above {above:g}{bound}, not {value!r}"
+        )

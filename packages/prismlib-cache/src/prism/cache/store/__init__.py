@@ -1,0 +1,12 @@
+"""Where answers are kept: in memory, in a file, or in a store of your own that keeps the contract.
+
+`Store` is the contract; `prism.cache.store.conformance` holds an implementation to it.
+"""
+
+from __future__ import annotations
+
+from prism.cache.store._memory import MemoryStore
+from prism.cache.store._protocol import Changes, Record, Store
+from prism.cache.store._sqlite import SQLiteStore
+
+__all__ = ["Changes", "MemoryStore", "Record", "SQLiteStore", "Store"]

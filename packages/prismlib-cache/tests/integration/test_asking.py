@@ -1,0 +1,211 @@
+"""Scopes, forms, savings, the decorator: what a user sees of asking."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prism.cache import CacheConfigurationError, PrismCache, Reply, Usage
+
+if TYPE_CHECKING:
+    from doubles import Model
+
+Build = Callable[..., PrismCache]
+
+SCOPES = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.sampled_from(["gpt-4o", "o9"]),
+        "system_prompt": st.sampled_from(["be brief", "be kind"]),
+        "tools": st.sampled_from([[{"name": "a"}], [{"name": "b"}]]),
+        "parameters": st.sampled_from([{"temperature": 0}, {"temperature": 1}]),
+        "history": st.sampled_from([[{"role": "user", "content": c}] for c in ("hi", "ho")]),
+        "context": st.sampled_from(["document one", "document two"]),
+    },
+)
+
+
+@settings(max_examples=40)
+@given(asked=st.lists(st.tuples(st.sampled_from(["ours", "theirs"]), SCOPES), max_size=12))
+def test_a_hit_is_never_from_another_scope(asked: list[tuple[str, dict[str, Any]]]) -> None:
+    from doubles import WordEmbedder
+
+    caches = {t: PrismCache.build(t, "gpt-4o", embedder=WordEmbedder()) for t in ("ours", "theirs")}
+    for (tenant, scope), wording in itertools.product(asked, ["what is up", "what is up please"]):
+        said = f"{tenant} {sorted({'model': 'gpt-4o', **scope}.items())}"
+        view = caches[tenant].scope(**scope)
+        assert view.get_or_call(wording, lambda said=said: said) == said
+
+
+def test_scopes_narrow_each_other(cache: PrismCache) -> None:
+    kind = cache.scope(system_prompt="be kind")
+    kind.put("what is up", "dear, much")
+    assert not cache.lookup("what is up").hit
+    assert kind.scope(history=["hi"]).lookup("what is up").hit is False
+    assert cache.scope(system_prompt="be kind").lookup("what is up").answer == "dear, much"
+
+
+def test_bypass_neither_asks_nor_stores(cache: PrismCache, model: Model) -> None:
+    cache.put("what is up", "much")
+    assert (
+        cache.get_or_call("what is up", lambda: model.answer("q"), bypass=True) == "answer 1 to q"
+    )
+    assert cache.lookup("what is up").answer == "much"
+    metrics = cache.metrics()
+    assert (metrics.bypassed, metrics.calls, metrics.hit_rate) == (1, 1, 0.0)
+
+
+def test_answers_are_copies(cache: PrismCache) -> None:
+    first = cache.get_or_call("what is up", lambda: {"items": [1]})
+    first["items"].append(2)
+    second = cache.get_or_call("what is up", lambda: {"items": []})
+    second["items"].append(3)
+    assert cache.lookup("what is up").answer == {"items": [1]}
+
+
+def test_reported_usage_is_what_is_saved(cache: PrismCache) -> None:
+    def call() -> Reply[str]:
+        return Reply("much", Usage(input_tokens=1000, output_tokens=200), model="gpt-4o-mini")
+
+    assert cache.get_or_call("what is up", call) == "much"
+    assert cache.get_or_call("what is up", call) == "much"
+    metrics = cache.metrics()
+    assert (metrics.tokens_saved, metrics.tokens_saved_estimated) == (1200, 0)
+    assert 0 < metrics.cost_saved_usd < 0.001
+
+
+def test_explain_and_lookup_count_as_nothing(cache: PrismCache) -> None:
+    cache.put("what is up", "much")
+    assert cache.lookup("what is up").hit
+    assert cache.explain("what is up").decision == "exact"
+    assert cache.explain("what is up please").decision == "similar"
+    assert cache.explain("is order 5501 here").decision == "miss"
+    assert cache.metrics().requests == cache.metrics().hits == 0
+
+
+def test_a_guard_that_forbade_a_hit_is_counted_and_explained(cache: PrismCache) -> None:
+    cache.put("where is my order 5501 now", "on its way")
+    assert cache.get_or_call("where is my order 5502 now", lambda: "delivered") == "delivered"
+    assert cache.metrics().vetoes == {"number": 1}
+    text = str(cache.explain("where is my order 5503 now"))
+    assert "asked about 5503, stored about 550" in text
+
+
+def test_a_plain_threshold_decides_by_cosine(build: Build) -> None:
+    cache = build(similarity_threshold=0.5)
+    cache.put("where is my order 5501 now", "on its way")
+    assert cache.lookup("where is my order 5502 now").hit
+
+
+def test_the_decorator(cache: PrismCache, model: Model) -> None:
+    @cache.cached
+    def ask(question: str, *, language: str = "en") -> str:
+        """Ask the model."""
+        return model.answer(f"{question} in {language}")
+
+    assert ask.__doc__ == "Ask the model."
+    assert ask("what is up") == ask("What is up?") == ask("what is up", language="en")
+    assert ask("what is up", language="de") == "answer 2 to what is up in de"
+    assert model.calls == 2
+
+
+async def test_the_decorator_on_coroutines_and_generators(cache: PrismCache, model: Model) -> None:
+    @cache.cached
+    async def ask(question: str) -> str:
+        await asyncio.sleep(0)
+        return model.answer(question)
+
+    @cache.cached
+    def stream(question: str) -> Iterator[str]:
+        yield from model.answer(question).split()
+
+    @cache.cached
+    async def astream(question: str) -> AsyncIterator[str]:
+        for word in model.answer(question).split():
+            yield word
+
+    assert await ask("what is up") == await ask("what is up")
+    assert list(stream("what is up")) == list(stream("what is up"))
+    assert [w async for w in astream("what is up")] == [w async for w in astream("what is up")]
+    assert model.calls == 3
+
+
+def test_a_function_without_a_question_cannot_be_cached(cache: PrismCache) -> None:
+    with pytest.raises(CacheConfigurationError, match="no parameter for the question"):
+        cache.cached(lambda: "much")
+
+
+def test_a_stream_passes_through_as_it_comes_and_is_stored_when_complete(cache: PrismCache) -> None:
+    sent: list[str] = []
+
+    def chunks() -> Iterator[str]:
+        for chunk in ("Hel", "lo ", "you"):
+            sent.append(chunk)
+            yield chunk
+
+    stream = cache.get_or_call("say hello", chunks)
+    assert next(stream) == "Hel"
+    assert sent == ["Hel"]
+    assert not cache.lookup("say hello").hit
+    assert list(stream) == ["lo ", "you"]
+    assert list(cache.get_or_call("say hello", chunks)) == ["Hel", "lo ", "you"]
+    assert cache.get_or_call("say hello", chunks, stream=False) == "Hello you"
+    assert cache.lookup("say hello").answer == "Hello you"
+    assert sent == ["Hel", "lo ", "you"]
+
+
+def test_a_stream_that_is_left_or_fails_is_not_stored(cache: PrismCache) -> None:
+    closed = threading.Event()
+
+    def endless() -> Iterator[str]:
+        try:
+            yield from itertools.repeat("more")
+        finally:
+            closed.set()
+
+    def failing() -> Iterator[str]:
+        yield "Hel"
+        raise ConnectionError("away")
+
+    stream = cache.get_or_call("say hello", endless)
+    assert next(stream) == "more"
+    stream.close()  # type: ignore[attr-defined]  # the reader of a stream can be closed
+    assert closed.is_set()
+    with pytest.raises(ConnectionError):
+        list(cache.get_or_call("say hello", failing))
+    assert not cache.lookup("say hello").hit
+    assert list(cache.get_or_call("say hello", lambda: iter(["Hi"]))) == ["Hi"]
+
+
+async def test_concurrent_readers_share_one_stream(cache: PrismCache) -> None:
+    go, begun = asyncio.Event(), 0
+
+    async def chunks() -> AsyncIterator[str]:
+        nonlocal begun
+        begun += 1
+        yield "Hel"
+        await go.wait()
+        yield "lo"
+
+    async def read() -> list[str]:
+        stream = await cache.aget_or_call("say hello", chunks)
+        return [chunk async for chunk in stream]
+
+    readers = [asyncio.create_task(read()) for _ in range(20)]
+    while cache.metrics().shared_calls < 19:
+        await asyncio.sleep(0.001)
+    go.set()
+    assert await asyncio.gather(*readers) == [["Hel", "lo"]] * 20
+    assert begun == 1
+
+
+def test_a_value_for_a_caller_who_wants_chunks(cache: PrismCache) -> None:
+    cache.put("say hello", "Hello you")
+    assert list(cache.get_or_call("say hello", lambda: iter(["x"]), stream=True)) == ["Hello you"]

@@ -1,0 +1,58 @@
+"""What the cache costs before it does anything."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tracemalloc
+
+from prism.cache import PrismCache
+
+SDKS = {
+    "openai",
+    "anthropic",
+    "voyageai",
+    "ollama",
+    "langchain_core",
+    "litellm",
+    "genai_prices",
+    "pydantic",
+    "onnxruntime",
+    "tokenizers",
+    "wordllama",
+    "numba",
+    "llvmlite",
+    "httpx",
+    "httpx2",
+    "requests",
+}
+PROGRAM = """
+import json, sys, time
+began = time.perf_counter()
+import prism.cache
+print(json.dumps([time.perf_counter() - began, sorted({m.split(".")[0] for m in sys.modules})]))
+"""
+
+
+def test_importing_is_quick_and_pulls_in_no_sdk() -> None:
+    runs = [
+        json.loads(subprocess.check_output([sys.executable, "-c", PROGRAM], text=True))
+        for _ in range(5)
+    ]
+    assert not SDKS & set(runs[0][1])
+    # The best of five: what the machine does beside this is not the package's time.
+    assert min(seconds for seconds, _ in runs) < 0.2
+
+
+def test_a_thousand_tenants_share_one_model() -> None:
+    PrismCache.build("warm-up", "gpt-4o").put("what is up", "much")
+    tracemalloc.start()
+    try:
+        caches = [PrismCache.build(f"tenant-{n}", "gpt-4o") for n in range(1000)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size / len(caches) < 100_000
+    assert caches[0].get_or_call("Who is it?", lambda: "me") == "me"
+    assert not caches[999].lookup("Who is it?").hit
