@@ -6,7 +6,7 @@ import os
 
 import hypothesis
 from sybil import Sybil
-from sybil.parsers.markdown import PythonCodeBlockParser, SkipParser
+from sybil.parsers.markdown import PythonCodeBlockParser
 
 hypothesis.settings.register_profile(
     "ci",
@@ -19,7 +19,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("ci")
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
-    patterns=["README.md", "*.md"],
-    excludes=["CHANGELOG.md"],
+    parsers=[PythonCodeBlockParser()],
+    patterns=["*.md"],
+    # What the blocks of one page define belongs to a module, as it would in a reader's file.
+    setup=lambda namespace: namespace.update(__name__="snippets"),
 ).pytest()

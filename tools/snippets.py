@@ -30,7 +30,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         for file in files:
-            examples = list(sybil.parse(file))
+            document = sybil.parse(file)
+            document.namespace["__name__"] = "snippets"
+            examples = list(document)
             for example in examples:
                 example.evaluate()
             print(f"{file.relative_to(ROOT)}: {len(examples)} blocks ran")

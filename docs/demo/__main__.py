@@ -8,6 +8,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from rich.console import Console
+
 from _acts import ask_at_once, explain, restart, serve
 from _faq import Faq, load
 from _mock_llm import MockLLM
@@ -15,7 +17,6 @@ from _report import as_json, milliseconds, plain_table, possible_line, wrong_lin
 from _support import MODEL, PASTE, Support
 from _traffic import requests
 from _views import LiveView, PlainView, SilentView, View, table
-from rich.console import Console
 
 DESCRIPTION = """\
 Streams a support FAQ through PrismCache and, beside it, through a dict of exact texts.

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from rich.console import Console
+
     from _faq import Decision
     from _mock_llm import MockLLM
     from _traffic import Request
     from _views import View
-    from rich.console import Console
 
 __all__ = ["AtOnce", "Restart", "Told", "ask_at_once", "explain", "restart", "serve"]
 

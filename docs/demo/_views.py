@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from _report import head, outcome_cells, rows, status_line
 from rich import box
 from rich.console import Group
 from rich.live import Live
@@ -12,9 +11,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from _report import head, outcome_cells, rows, status_line
+
 if TYPE_CHECKING:
-    from _scoreboard import Scoreboard
     from rich.console import Console
+
+    from _scoreboard import Scoreboard
 
 __all__ = ["LiveView", "PlainView", "SilentView", "View", "table"]
 

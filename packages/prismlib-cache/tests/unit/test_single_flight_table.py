@@ -206,3 +206,12 @@ def test_an_attached_stream_blocks_until_its_lead_ends_and_is_forgotten_after() 
         assert table.enter("reader", (source,)).reason is AloneReason.RING
         table.leave(source)
     assert len(reader.blocked) <= 1
+
+
+def test_an_heir_blocks_its_own_leads_no_longer() -> None:
+    table: FlightTable[str, int] = FlightTable()
+    first, outer = table.enter("k"), table.enter("outer")
+    heir = table.enter("k", (outer,))
+    assert outer.blocked
+    assert table.leave(first) == [heir]
+    assert not outer.blocked

@@ -162,7 +162,6 @@ class AsyncSharedStream(Generic[C]):
             pump = asyncio.current_task()
             if self._buffer.phase is Phase.ABANDONED and pump is not None:
                 pump.uncancel()
-                return
             self._fail(error)
             if pump is not None and pump.cancelling():
                 raise

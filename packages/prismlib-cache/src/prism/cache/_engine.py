@@ -15,6 +15,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -29,8 +30,9 @@ from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings, check_tags, check_ttl
 from prism.cache._shelf import Entry, Shelf
 from prism.cache._single_flight import Lead, Shared, SingleFlight
-from prism.cache._stream_sources import ThreadedSource, areplay, replay
+from prism.cache._stream_sources import ThreadedSource, areplay, iterate_in_threads, replay
 from prism.cache._streams import SharedStream
+from prism.cache._threads import run_in_own_thread, run_in_pool
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder
@@ -215,7 +217,7 @@ class Engine:
         with self._survive("lookup"):
             if not self._find_exact(call):
                 # Embedding takes milliseconds: not on the event loop.
-                await asyncio.to_thread(self._finder.find_similar, scope, query, call.finding)
+                await run_in_pool(lambda: self._finder.find_similar(scope, query, call.finding))
         served = self._serve(call, areplay)
         if served is not _NOT_SERVED:
             return served
@@ -276,7 +278,7 @@ class Engine:
             if inspect.iscoroutinefunction(call_fn) or inspect.isasyncgenfunction(call_fn):
                 result: object = call_fn()
             else:
-                result = await asyncio.to_thread(call_fn)
+                result = await run_in_own_thread(call_fn)
             if inspect.isawaitable(result):
                 result = await cast("Awaitable[object]", result)
         except BaseException:
@@ -284,12 +286,12 @@ class Engine:
             raise
         reply = result if isinstance(result, Reply) else Reply(result)
         if isinstance(reply.answer, Iterator):
-            return Reply(ThreadedSource(reply.answer), reply.usage, reply.model)
+            return Reply(_in_a_thread(reply.answer), reply.usage, reply.model)
         return reply
 
     async def _astore(self, call: _Call, reply: Reply[Any], answer: EncodedAnswer | None) -> None:
         if self._is_durable:
-            await asyncio.to_thread(self._store, call, reply, answer)
+            await run_in_pool(lambda: self._store(call, reply, answer))
         else:
             self._store(call, reply, answer)
 
@@ -503,6 +505,11 @@ class Engine:
         self._shelf.close()
         if self._owned_store is not None:
             self._owned_store.close()
+
+
+def _in_a_thread(source: Iterator[object]) -> ThreadedSource[object]:
+    """Read a sync stream from a coroutine, in one thread that ends with it."""
+    return iterate_in_threads(source, executor=ThreadPoolExecutor(1, "prism-cache-stream"))
 
 
 def _in_form(answer: EncodedAnswer, replayed: _Replay, *, stream: bool | None) -> object:

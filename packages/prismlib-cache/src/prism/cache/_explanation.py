@@ -9,6 +9,9 @@ from prism.cache._verdict import Judgement
 
 __all__ = ["Explanation", "Lookup"]
 
+# Candidates that a printed explanation shows; the object has all of them.
+_SHOWN = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
@@ -34,18 +37,18 @@ class Explanation:
     def __str__(self) -> str:
         lines = [f"{self.decision}: {self.question}", f"  {self.reason}"]
         if self.candidates:
-            lines.append(
-                "  stored question                                   cosine   gap   score  needs"
-            )
-        for candidate in self.candidates:
-            gap = "    -" if candidate.gap is None else f"{candidate.gap:+.2f}"
-            needs = " veto" if candidate.veto else f"{candidate.required:.3f}"
+            lines.append(f"  {'stored question':<50} cosine    gap  score  needs")
+        for candidate in self.candidates[:_SHOWN]:
+            gap = "-" if candidate.gap is None else f"{candidate.gap:+.2f}"
+            needs = "veto" if candidate.veto else f"{candidate.required:.3f}"
             mark = "*" if candidate.question == self.matched else " "
             lines.append(
                 f" {mark}{_cut(candidate.question, 50):<50}{candidate.cosine:7.3f}{gap:>7}"
-                f"{candidate.score:7.3f} {needs:>6}"
+                f"{candidate.score:7.3f}{needs:>7}"
             )
             lines += [f"      {found.guard}: {found.reason}" for found in candidate.objections]
+        if len(self.candidates) > _SHOWN:
+            lines.append(f"  and {len(self.candidates) - _SHOWN} less near ones")
         return "\n".join(lines)
 
 

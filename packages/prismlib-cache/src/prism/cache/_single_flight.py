@@ -21,17 +21,16 @@ rings.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import os
-import threading
 import weakref
 from asyncio import events
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from prism.cache._bell import LoopBell, ThreadBell
 from prism.cache._flight_table import AloneReason, FlightTable, Seat, Standing
 from prism.cache._gate import Gate
 
@@ -129,50 +128,6 @@ class Lead(Generic[R]):
 Turn: TypeAlias = Lead[R] | Shared[R] | Alone
 
 
-class _ThreadBell:
-    """Wakes one thread, once."""
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    def ring(self) -> bool:
-        self._lock.release()
-        return True
-
-    def wait(self, timeout_s: float | None) -> None:
-        self._lock.acquire(timeout=-1 if timeout_s is None else min(timeout_s, _LONGEST_S))
-
-
-class _LoopBell:
-    """Wakes one task, from any thread, unless its loop is closed."""
-
-    __slots__ = ("_loop", "heard")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self.heard: asyncio.Future[None] = loop.create_future()
-
-    def ring(self) -> bool:
-        if events._get_running_loop() is self._loop:
-            self.hear()
-            return True
-        try:
-            self._loop.call_soon_threadsafe(self.hear)
-        except RuntimeError:
-            return False
-        return True
-
-    def hear(self) -> None:
-        if not self.heard.done():
-            self.heard.set_result(None)
-
-
-_LONGEST_S = threading.TIMEOUT_MAX
-
-
 class SingleFlight(Generic[K, R]):
     """Turn concurrent askers for one key into one caller and its audience.
 
@@ -214,14 +169,14 @@ class SingleFlight(Generic[K, R]):
         elif timeout_s is not None and timeout_s <= 0:
             refusal = AloneReason.TIMEOUT
         seat: Seat[R] | None = None
-        bell: _ThreadBell | None = None
+        bell: ThreadBell | None = None
         try:
             if not _gate.enter():
                 return Alone(AloneReason.FINALIZER)
             try:
                 seat = self._table.enter(key, _leads_here(), refusal=refusal)
                 if seat.standing is Standing.WAITING:
-                    seat.bell = bell = _ThreadBell()
+                    seat.bell = bell = ThreadBell()
             finally:
                 _gate.leave()
             if bell is not None:
@@ -242,35 +197,28 @@ class SingleFlight(Generic[K, R]):
             key: As for `join`.
             timeout_s: As for `join`.
         """
-        loop = asyncio.get_running_loop()
         refusal = None
         if timeout_s is not None and timeout_s <= 0:
             refusal = AloneReason.TIMEOUT
         seat: Seat[R] | None = None
-        bell: _LoopBell | None = None
-        timer: asyncio.TimerHandle | None = None
+        bell: LoopBell | None = None
         try:
             if not _gate.enter():
                 return Alone(AloneReason.FINALIZER)
             try:
                 seat = self._table.enter(key, _leads_here(), refusal=refusal)
                 if seat.standing is Standing.WAITING:
-                    seat.bell = bell = _LoopBell(loop)
+                    seat.bell = bell = LoopBell()
             finally:
                 _gate.leave()
             if bell is not None:
-                if timeout_s is not None:
-                    timer = loop.call_later(min(timeout_s, _LONGEST_S), bell.hear)
-                await bell.heard
+                await bell.wait(timeout_s)
                 self._stop_waiting(seat)
             return self._turn(seat)
         except BaseException:
             if seat is not None:
                 self._leave(seat)
             raise
-        finally:
-            if timer is not None:
-                timer.cancel()
 
     def _stop_waiting(self, seat: Seat[R]) -> None:
         if seat.standing is Standing.WAITING:

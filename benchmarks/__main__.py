@@ -1,0 +1,25 @@
+"""Run a benchmark by name: `hatch run bench NAME`, or `python benchmarks NAME`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+BENCHMARKS = {
+    "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
+}
+
+
+def main() -> int:
+    """Run the command line."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name not in BENCHMARKS:
+        print("usage: hatch run bench NAME [--help | OPTIONS]\n")
+        for known, what in BENCHMARKS.items():
+            print(f"  {known:<12}{what}")
+        return 0 if name in ("-h", "--help") else 2
+    return int(import_module(name).main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
