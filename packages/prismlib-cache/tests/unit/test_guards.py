@@ -8,25 +8,9 @@ from prism.cache._antonyms import are_opposite
 from prism.cache._guards import GUARDS, STRICT_GUARDS, objections
 
 WORDS = st.sampled_from(
-    [
-        "how",
-        "do",
-        "i",
-        "reset",
-        "enable",
-        "disable",
-        "my",
-        "password",
-        "order",
-        "5501",
-        "5502",
-        "not",
-        "from",
-        "to",
-        "berlin",
-        "Paris",
-        "monday",
-    ]
+    (
+        "how do i reset enable disable my password order 5501 5502 not from to berlin Paris monday"
+    ).split()
 )
 QUESTIONS = st.lists(WORDS, min_size=1, max_size=8).map(" ".join)
 

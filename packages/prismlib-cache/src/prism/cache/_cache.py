@@ -9,8 +9,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import ParamSpec, Self, TypeVar, overload
 
+from prism.cache import _ask_async, _ask_sync
+from prism.cache._call import AskOptions
 from prism.cache._decorator import cached
-from prism.cache._engine import AskOptions, Engine
+from prism.cache._engine import Engine
 from prism.cache._explanation import Explanation, Lookup
 from prism.cache._metrics import CacheMetrics
 from prism.cache._pricing import Usage
@@ -99,7 +101,7 @@ class ScopedCache:
             Exception: Whatever `call_fn` raises.
         """
         options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
-        return self._engine.ask(self._scope, query, call_fn, options)
+        return _ask_sync.ask(self._engine, self._scope, query, call_fn, options)
 
     @overload
     async def aget_or_call(
@@ -178,7 +180,7 @@ class ScopedCache:
         Streams of either kind come back as async iterators.
         """
         options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
-        return await self._engine.aask(self._scope, query, call_fn, options)
+        return await _ask_async.ask(self._engine, self._scope, query, call_fn, options)
 
     def cached(self, function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
         """Decorate a function whose first argument is the question.
@@ -233,7 +235,7 @@ class ScopedCache:
             CacheClosedError: The cache was closed.
             Exception: The embedder failed.
         """
-        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=False, stream=None)
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags)
         self._engine.put(self._scope, query, answer, usage, options)
 
     def feedback(self, query: str, *, wrong: bool) -> bool:

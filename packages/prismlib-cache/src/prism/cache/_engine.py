@@ -1,101 +1,53 @@
-"""Answer a question: from the shelf, from a call in flight, or by a call of one's own.
+"""The steps of asking, as far as threads and coroutines take them alike, and everything but asking.
 
     sweep, sync ─▶ exact ─▶ embed, similar ─▶ flight ─▶ exact again ─▶ call ─▶ store ─▶ share
                      │hit        │hit            │shared     │hit
 
-`ask` and `aask` walk the same way and differ only in how they wait. What goes wrong on the way,
-other than in `call_fn`, is counted and logged, and the walk goes on as if nothing had been found.
+`_ask_sync` and `_ask_async` walk these steps and differ only in how they wait. What goes wrong on
+the way, other than in `call_fn`, is counted and logged, and the walk goes on as if nothing had been
+found.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from prism.cache._async_streams import AsyncSharedStream
-from prism.cache._codec import EncodedAnswer, decode, decode_chunks, encode, encode_chunks
+from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome, Replay, in_form, whole
+from prism.cache._codec import EncodedAnswer, encode
 from prism.cache._explanation import Lookup
 from prism.cache._finder import Finder, Finding
 from prism.cache._metrics import CacheMetrics, Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
-from prism.cache._settings import CacheSettings, check_tags, check_ttl
+from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Shelf
-from prism.cache._single_flight import Lead, Shared, SingleFlight
-from prism.cache._stream_sources import ThreadedSource, areplay, iterate_in_threads, replay
+from prism.cache._single_flight import Lead, SingleFlight
+from prism.cache._stream_sources import areplay, replay
 from prism.cache._streams import SharedStream
-from prism.cache._threads import run_in_own_thread, run_in_pool
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder
 
-__all__ = ["AskOptions", "Engine"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger("prism.cache")
-_NOT_SERVED = object()
-_Replay: TypeAlias = Callable[[tuple[object, ...]], object]
-
-
-@dataclass(frozen=True, slots=True)
-class AskOptions:
-    """What a caller chose for one question."""
-
-    ttl_s: float | None
-    tags: tuple[str, ...]
-    bypass: bool
-    stream: bool | None
-
-    @classmethod
-    def of(
-        cls, *, ttl_s: float | None, tags: Iterable[str], bypass: bool, stream: bool | None
-    ) -> AskOptions:
-        """Check the choices.
-
-        Raises:
-            CacheConfigurationError: One of them makes no sense.
-        """
-        if ttl_s is None and tags == () and not bypass and stream is None:
-            return _DEFAULTS
-        check_ttl(ttl_s)
-        return cls(ttl_s=ttl_s, tags=check_tags(tags), bypass=bypass, stream=stream)
-
-
-_DEFAULTS = AskOptions(ttl_s=None, tags=(), bypass=False, stream=None)
-
-
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """What the leader of a flight shares: an answer at rest, or a stream on its way."""
-
-    model: str
-    usage: Usage | None
-    answer: EncodedAnswer | None = None
-    stream: SharedStream[object] | AsyncSharedStream[object] | None = None
-
-
-@dataclass(slots=True)
-class _Call:
-    """One question on its way to the model."""
-
-    scope: Scope
-    query: str
-    options: AskOptions
-    finding: Finding
-    asked_s: float
-    removals: int
-    call_s: float = 0.0
 
 
 class Engine:
-    """Does the work of one cache for all its scopes. Safe for threads and tasks."""
+    """One cache with all its scopes. Safe for threads and tasks.
+
+    Attributes:
+        settings: What its user chose.
+        flights: The questions that are being asked of the model.
+        is_durable: Whether storing may take the time of a disk.
+    """
 
     def __init__(
         self,
@@ -106,346 +58,172 @@ class Engine:
         owned_store: Store | None,
         clock: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self.settings = settings
+        self.flights = SingleFlight[bytes, Outcome]()
+        self.is_durable = store is not None
         self._clock = clock
         self._owned_store = owned_store
         self._ledger = Ledger()
         self._prices = PriceBook()
         self._embedder_id = embedder.model_id
-        self._is_durable = store is not None
         self._shelf = Shelf(
             settings, store=store, embedder=embedder.model_id, ledger=self._ledger, clock=clock
         )
         self._finder = Finder(settings, shelf=self._shelf, embedder=embedder)
-        self._flights = SingleFlight[bytes, _Outcome]()
         self._is_closed = False
 
-    # Asking, from threads.
-
-    def ask(
+    def begin(
         self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions
-    ) -> object:
-        """Answer a question; see `ScopedCache.get_or_call`."""
-        call = self._begin(scope, query, call_fn, options)
-        if inspect.iscoroutinefunction(call_fn) or inspect.isasyncgenfunction(call_fn):
-            raise CallError("call_fn is async: await aget_or_call instead")
-        if options.bypass:
-            return self._bypassed(self._invoke(call_fn))
-        with self._survive("lookup"):
-            if not self._find_exact(call):
-                self._finder.find_similar(scope, query, call.finding)
-        served = self._serve(call, replay)
-        if served is not _NOT_SERVED:
-            return served
-        turn = self._flights.join(call.finding.key, timeout_s=self._settings.wait_timeout_s)
-        if isinstance(turn, Shared):
-            served = self._serve_shared(call, turn.result, None)
-            return served if served is not _NOT_SERVED else self._lead(call, call_fn, None)
-        return self._lead(call, call_fn, turn if isinstance(turn, Lead) else None)
-
-    def _lead(
-        self, call: _Call, call_fn: Callable[[], object], lead: Lead[_Outcome] | None
-    ) -> object:
-        with lead or contextlib.nullcontext():
-            if lead is not None:
-                # The leader before us may have stored it between our lookup and our turn.
-                served = self._serve_again(call, replay)
-                if served is not _NOT_SERVED:
-                    lead.succeed(_outcome_of(call.finding.entry))
-                    return served
-            called_s = time.perf_counter()
-            reply = self._invoke(call_fn)
-            call.call_s = time.perf_counter() - called_s
-            if isinstance(reply.answer, Iterator):
-                return self._lead_stream(call, reply, lead)
-            answer = encode(reply.answer)
-            with self._survive("store"):
-                self._store(call, reply, answer)
-            self._end(call, reply, answer, lead)
-            return reply.answer
-
-    def _lead_stream(self, call: _Call, reply: Reply[Any], lead: Lead[_Outcome] | None) -> object:
-        called_s = time.perf_counter()
-
-        def complete(chunks: tuple[object, ...]) -> None:
-            call.call_s += time.perf_counter() - called_s
-            with self._survive("store"):
-                self._store(call, reply, encode_chunks(chunks))
-            if lead is not None:
-                lead.close()
-
-        def abandon(error: BaseException | None) -> None:
-            if error is not None:
-                self._ledger.count("failed_calls")
-            if lead is not None:
-                lead.close()
-
-        shared = SharedStream[object](
-            reply.answer, on_complete=complete, on_abandon=abandon, on_error=self._stream_failed
-        )
-        reader = shared.attach()
-        if lead is not None:
-            lead.share_live(_Outcome(call.scope.model, reply.usage, stream=shared))
-        self._ledger.miss(time.perf_counter() - call.asked_s - call.call_s)
-        return reader
-
-    def _invoke(self, call_fn: Callable[[], object]) -> Reply[Any]:
-        self._ledger.count("calls")
-        try:
-            result = call_fn()
-        except BaseException:
-            self._ledger.count("failed_calls")
-            raise
-        if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
-            if inspect.iscoroutine(result):
-                result.close()
-            self._ledger.count("failed_calls")
-            raise CallError(
-                f"call_fn returned a {type(result).__name__}, which only aget_or_call can await"
-            )
-        return result if isinstance(result, Reply) else Reply(result)
-
-    # Asking, from coroutines.
-
-    async def aask(
-        self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions
-    ) -> object:
-        """Answer a question; see `ScopedCache.aget_or_call`."""
-        call = self._begin(scope, query, call_fn, options)
-        if options.bypass:
-            return self._bypassed(await self._ainvoke(call_fn))
-        with self._survive("lookup"):
-            if not self._find_exact(call):
-                # Embedding takes milliseconds: not on the event loop.
-                await run_in_pool(lambda: self._finder.find_similar(scope, query, call.finding))
-        served = self._serve(call, areplay)
-        if served is not _NOT_SERVED:
-            return served
-        turn = await self._flights.ajoin(call.finding.key, timeout_s=self._settings.wait_timeout_s)
-        if isinstance(turn, Shared):
-            served = self._serve_shared(call, turn.result, asyncio.get_running_loop())
-            return served if served is not _NOT_SERVED else await self._alead(call, call_fn, None)
-        return await self._alead(call, call_fn, turn if isinstance(turn, Lead) else None)
-
-    async def _alead(
-        self, call: _Call, call_fn: Callable[[], object], lead: Lead[_Outcome] | None
-    ) -> object:
-        with lead or contextlib.nullcontext():
-            if lead is not None:
-                served = self._serve_again(call, areplay)
-                if served is not _NOT_SERVED:
-                    lead.succeed(_outcome_of(call.finding.entry))
-                    return served
-            called_s = time.perf_counter()
-            reply = await self._ainvoke(call_fn)
-            call.call_s = time.perf_counter() - called_s
-            if isinstance(reply.answer, AsyncIterator):
-                return self._alead_stream(call, reply, lead)
-            answer = encode(reply.answer)
-            with self._survive("store"):
-                await self._astore(call, reply, answer)
-            self._end(call, reply, answer, lead)
-            return reply.answer
-
-    def _alead_stream(self, call: _Call, reply: Reply[Any], lead: Lead[_Outcome] | None) -> object:
-        called_s = time.perf_counter()
-
-        async def complete(chunks: tuple[object, ...]) -> None:
-            call.call_s += time.perf_counter() - called_s
-            with self._survive("store"):
-                await self._astore(call, reply, encode_chunks(chunks))
-            if lead is not None:
-                lead.close()
-
-        def abandon(error: BaseException | None) -> None:
-            if error is not None:
-                self._ledger.count("failed_calls")
-            if lead is not None:
-                lead.close()
-
-        shared = AsyncSharedStream[object](
-            reply.answer, on_complete=complete, on_abandon=abandon, on_error=self._stream_failed
-        )
-        reader = shared.attach()
-        if lead is not None:
-            lead.share_live(_Outcome(call.scope.model, reply.usage, stream=shared))
-        self._ledger.miss(time.perf_counter() - call.asked_s - call.call_s)
-        return reader
-
-    async def _ainvoke(self, call_fn: Callable[[], object]) -> Reply[Any]:
-        self._ledger.count("calls")
-        try:
-            if inspect.iscoroutinefunction(call_fn) or inspect.isasyncgenfunction(call_fn):
-                result: object = call_fn()
-            else:
-                result = await run_in_own_thread(call_fn)
-            if inspect.isawaitable(result):
-                result = await cast("Awaitable[object]", result)
-        except BaseException:
-            self._ledger.count("failed_calls")
-            raise
-        reply = result if isinstance(result, Reply) else Reply(result)
-        if isinstance(reply.answer, Iterator):
-            return Reply(_in_a_thread(reply.answer), reply.usage, reply.model)
-        return reply
-
-    async def _astore(self, call: _Call, reply: Reply[Any], answer: EncodedAnswer | None) -> None:
-        if self._is_durable:
-            await run_in_pool(lambda: self._store(call, reply, answer))
-        else:
-            self._store(call, reply, answer)
-
-    # Shared by both.
-
-    def _begin(
-        self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions
-    ) -> _Call:
+    ) -> Call:
+        """Check and count a question."""
         asked_s = time.perf_counter()
         self._check(query)
         if not callable(call_fn):
             raise CallError(f"call_fn must be callable, not a {type(call_fn).__name__}")
         self._ledger.count("requests")
         finding = Finding(b"") if options.bypass else self._finder.unsought(scope, query)
-        return _Call(scope, query, options, finding, asked_s, self._shelf.removal_count)
+        return Call(scope, query, options, finding, asked_s, self._shelf.removal_count)
 
-    def _check(self, query: str) -> None:
-        if self._is_closed:
-            raise CacheClosedError("this cache was closed")
-        if not isinstance(query, str):
-            raise CallError(f"query must be a string, not a {type(query).__name__}")
+    def bypassed(self, reply: Reply[Any]) -> object:
+        """Count a question that the cache had no part in."""
+        self._ledger.count("bypassed")
+        return reply.answer
 
-    def _find_exact(self, call: _Call) -> bool:
-        with self._survive("store"):
-            self._shelf.sweep()
-            self._shelf.sync()
+    def find_exact(self, call: Call) -> bool:
+        """Look for the same text. Microseconds, unless another process stored something."""
+        self._catch_up()
         self._finder.find_exact(call.finding)
         return call.finding.entry is not None
 
-    def _serve(self, call: _Call, replayed: _Replay) -> object:
-        """Give the found answer in the caller's form, or tell that there is none."""
+    def find_similar(self, call: Call) -> None:
+        """Look for another wording. Milliseconds, for the embedding."""
+        with self._survive("lookup"):
+            self._finder.find_similar(call.scope, call.query, call.finding)
+
+    def serve(self, call: Call, replayed: Replay) -> object:
+        """Give the found answer in the caller's form, or `NOT_SERVED`."""
         entry = call.finding.entry
         if entry is None:
-            return _NOT_SERVED
+            return NOT_SERVED
         with self._survive("answer"):
-            answer = _in_form(entry.answer, replayed, stream=call.options.stream)
-            if answer is not _NOT_SERVED:
+            answer = in_form(entry.answer, replayed, stream=call.options.stream)
+            if answer is not NOT_SERVED:
                 entry.hits += 1
                 self._note_savings(entry.model, entry.usage, call.query, entry.answer)
                 kind = "exact_hits" if call.finding.is_exact else "similar_hits"
                 self._ledger.hit(kind, time.perf_counter() - call.asked_s)
                 return answer
-        return _NOT_SERVED
+        return NOT_SERVED
 
-    def _serve_again(self, call: _Call, replayed: _Replay) -> object:
+    def serve_again(self, call: Call, replayed: Replay, lead: Lead[Outcome]) -> object:
+        """Look once more for the same text, now that nobody else is asking the model for it.
+
+        The leader before us may have stored it between our lookup and our turn.
+        """
         self._finder.find_exact(call.finding)
-        return self._serve(call, replayed)
+        served = self.serve(call, replayed)
+        entry = call.finding.entry
+        if served is not NOT_SERVED and entry is not None:
+            lead.succeed(Outcome(entry.model, entry.usage, entry.answer))
+        return served
 
-    def _serve_shared(
-        self, call: _Call, outcome: _Outcome, loop: asyncio.AbstractEventLoop | None
+    def serve_shared(
+        self, call: Call, outcome: Outcome, loop: asyncio.AbstractEventLoop | None
     ) -> object:
-        """Give what the leader of our flight got, in our form; or tell that it does not fit."""
-        served: object = _NOT_SERVED
+        """Give what the leader of our flight got in our form, or `NOT_SERVED`.
+
+        A live stream is shared among threads, or among the tasks of one loop.
+        """
+        served: object = NOT_SERVED
         with self._survive("answer"):
+            stream = outcome.stream
             if outcome.answer is not None:
                 replayed = replay if loop is None else areplay
-                served = _in_form(outcome.answer, replayed, stream=call.options.stream)
+                served = in_form(outcome.answer, replayed, stream=call.options.stream)
             elif call.options.stream is False:
-                return _NOT_SERVED
-            elif (isinstance(outcome.stream, SharedStream) and loop is None) or (
-                isinstance(outcome.stream, AsyncSharedStream) and outcome.stream.loop is loop
+                return NOT_SERVED
+            elif (isinstance(stream, SharedStream) and loop is None) or (
+                isinstance(stream, AsyncSharedStream) and stream.loop is loop
             ):
-                served = outcome.stream.attach() or _NOT_SERVED
-            if served is not _NOT_SERVED:
+                served = stream.attach() or NOT_SERVED
+            if served is not NOT_SERVED:
                 self._ledger.count("shared_calls")
                 self._note_savings(outcome.model, outcome.usage, call.query, outcome.answer)
         return served
 
-    def _end(
-        self,
-        call: _Call,
-        reply: Reply[Any],
-        answer: EncodedAnswer | None,
-        lead: Lead[_Outcome] | None,
-    ) -> None:
-        """Share what was answered with those who wait, and count the miss."""
-        if lead is not None:
-            if answer is None:
-                lead.release()
-            else:
-                lead.succeed(_Outcome(reply.model or call.scope.model, reply.usage, answer))
-        if (guard := call.finding.blocking_guard) is not None:
-            self._ledger.veto(guard)
-        self._ledger.miss(time.perf_counter() - call.asked_s - call.call_s)
-
-    def _bypassed(self, reply: Reply[Any]) -> object:
-        self._ledger.count("bypassed")
-        return reply.answer
-
-    def _store(self, call: _Call, reply: Reply[Any], answer: EncodedAnswer | None) -> None:
-        if answer is None:
-            self._ledger.count("unstorable")
-            return
-        record = self._record(call, reply, answer)
-        if not self._shelf.keep(record, since=call.removals):
-            self._ledger.count("unstorable")
-
-    def _record(self, call: _Call, reply: Reply[Any], answer: EncodedAnswer) -> Record:
-        now = self._clock()
-        ttl_s = call.options.ttl_s if call.options.ttl_s is not None else self._settings.ttl_s
-        vector, usage = call.finding.vector, reply.usage
-        return Record(
-            key=call.finding.key,
-            scope=call.scope.key,
-            question=call.query,
-            embedder="" if vector is None else self._embedder_id,
-            vector=b"" if vector is None else vector.astype("<f4").tobytes(),
-            answer=answer.payload,
-            encoding=answer.encoding,
-            model=reply.model or call.scope.model,
-            input_tokens=None if usage is None else usage.input_tokens,
-            output_tokens=None if usage is None else usage.output_tokens,
-            cached_tokens=None if usage is None else usage.cached_tokens,
-            call_s=call.call_s,
-            created_at=now,
-            expires_at=None if ttl_s is None else now + ttl_s,
-            tags=call.options.tags,
-        )
-
-    def _note_savings(
-        self, model: str, usage: Usage | None, query: str, answer: EncodedAnswer | None
-    ) -> None:
-        estimated = usage is None
-        if usage is None:
-            written = len(answer.payload) if answer is not None else 0
-            usage = Usage(input_tokens=estimate_tokens(query), output_tokens=-(-written // 4))
-        self._prices.note(model, usage, is_estimated=estimated, now=self._clock())
-
-    def _stream_failed(self, error: Exception) -> None:
-        self._ledger.error("stream")
-        _log.warning("the cache failed at the end of a stream", exc_info=error)
-
     @contextlib.contextmanager
-    def _survive(self, place: str) -> Iterator[None]:
-        """Count and log what goes wrong inside the cache, and go on without it."""
+    def calling(self) -> Iterator[None]:
+        """Count a call to the model, and whether it failed."""
+        self._ledger.count("calls")
         try:
             yield
-        except Exception:  # noqa: BLE001  whatever fails in here, the app gets its answer
-            self._ledger.error(place)
-            _log.warning("the cache failed in %s and goes on without", place, exc_info=True)
+        except BaseException:
+            self._ledger.count("failed_calls")
+            raise
 
-    # Everything but asking.
+    def store(self, call: Call, reply: Reply[Any], answer: EncodedAnswer | None) -> None:
+        """Store what the model said, durably if there is a store; never raises."""
+        with self._survive("store"):
+            is_kept = answer is not None and self._shelf.keep(
+                self._record(call, reply, answer), since=call.removals
+            )
+            if not is_kept:
+                self._ledger.count("unstorable")
+
+    def end(
+        self,
+        call: Call,
+        reply: Reply[Any],
+        answer: EncodedAnswer | None,
+        lead: Lead[Outcome] | None,
+        replayed: Replay,
+    ) -> object:
+        """Share an answer with those who wait, count the miss, give the caller its form."""
+        if lead is not None and answer is None:
+            lead.release()
+        elif lead is not None:
+            lead.succeed(Outcome(reply.model or call.scope.model, reply.usage, answer))
+        self._count_miss(call)
+        if answer is not None and answer.is_stream:
+            return whole(answer)
+        return replayed((reply.answer,)) if call.options.stream else reply.answer
+
+    def share_stream(
+        self,
+        call: Call,
+        reply: Reply[Any],
+        stream: SharedStream[object] | AsyncSharedStream[object],
+        lead: Lead[Outcome] | None,
+        called_s: float,
+    ) -> None:
+        """Let those who wait and those who come read a live stream, and count the miss."""
+        call.call_s = time.perf_counter() - called_s
+        if lead is not None:
+            lead.share_live(Outcome(reply.model or call.scope.model, reply.usage, stream=stream))
+        self._count_miss(call)
+
+    def abandon(self, lead: Lead[Outcome] | None, error: BaseException | None) -> None:
+        """End a stream that will not be complete."""
+        if error is not None:
+            self._ledger.count("failed_calls")
+        if lead is not None:
+            lead.close()
+
+    def stream_failed(self, error: Exception) -> None:
+        """Count what went wrong at the end of a stream, in the cache or in closing the source."""
+        self._ledger.error("stream")
+        _log.warning("the cache failed at the end of a stream", exc_info=error)
 
     def lookup(self, scope: Scope, query: str) -> Lookup:
         """See `ScopedCache.lookup`."""
         self._check(query)
-        self._shelf.sweep()
-        self._shelf.sync()
+        self._catch_up()
         finding, explanation = self._finder.explain(scope, query)
         if finding.entry is None:
             return Lookup(hit=False, explanation=explanation)
         return Lookup(
             hit=True,
-            answer=_whole(finding.entry.answer),
+            answer=whole(finding.entry.answer),
             age_s=self._clock() - finding.entry.created_at,
             explanation=explanation,
         )
@@ -463,7 +241,7 @@ class Engine:
         finding = self._finder.unsought(scope, query)
         removals = self._shelf.removal_count
         finding.vector = self._finder.embed(query)
-        call = _Call(scope, query, options, finding, time.perf_counter(), removals)
+        call = Call(scope, query, options, finding, time.perf_counter(), removals)
         self._shelf.keep(self._record(call, Reply(answer, usage), encoded), since=removals)
 
     def remove(self, matches: Callable[[Entry], bool]) -> int:
@@ -506,30 +284,59 @@ class Engine:
         if self._owned_store is not None:
             self._owned_store.close()
 
+    def _check(self, query: str) -> None:
+        if self._is_closed:
+            raise CacheClosedError("this cache was closed")
+        if not isinstance(query, str):
+            raise CallError(f"query must be a string, not a {type(query).__name__}")
 
-def _in_a_thread(source: Iterator[object]) -> ThreadedSource[object]:
-    """Read a sync stream from a coroutine, in one thread that ends with it."""
-    return iterate_in_threads(source, executor=ThreadPoolExecutor(1, "prism-cache-stream"))
+    def _catch_up(self) -> None:
+        """Take in what time and other processes did."""
+        with self._survive("store"):
+            self._shelf.sweep()
+            self._shelf.sync()
 
+    def _count_miss(self, call: Call) -> None:
+        if (guard := call.finding.blocking_guard) is not None:
+            self._ledger.veto(guard)
+        self._ledger.miss(time.perf_counter() - call.asked_s - call.call_s)
 
-def _in_form(answer: EncodedAnswer, replayed: _Replay, *, stream: bool | None) -> object:
-    wants_stream = answer.is_stream if stream is None else stream
-    if wants_stream:
-        return replayed(tuple(decode_chunks(answer)))
-    try:
-        return decode(answer)
-    except ValueError:
-        # A stream of objects for a caller who wants a whole: only the model can give that.
-        return _NOT_SERVED
+    def _record(self, call: Call, reply: Reply[Any], answer: EncodedAnswer) -> Record:
+        now = self._clock()
+        ttl_s = call.options.ttl_s if call.options.ttl_s is not None else self.settings.ttl_s
+        vector, usage = call.finding.vector, reply.usage
+        return Record(
+            key=call.finding.key,
+            scope=call.scope.key,
+            question=call.query,
+            embedder="" if vector is None else self._embedder_id,
+            vector=b"" if vector is None else vector.astype("<f4").tobytes(),
+            answer=answer.payload,
+            encoding=answer.encoding,
+            model=reply.model or call.scope.model,
+            input_tokens=None if usage is None else usage.input_tokens,
+            output_tokens=None if usage is None else usage.output_tokens,
+            cached_tokens=None if usage is None else usage.cached_tokens,
+            call_s=call.call_s,
+            created_at=now,
+            expires_at=None if ttl_s is None else now + ttl_s,
+            tags=call.options.tags,
+        )
 
+    def _note_savings(
+        self, model: str, usage: Usage | None, query: str, answer: EncodedAnswer | None
+    ) -> None:
+        estimated = usage is None
+        if usage is None:
+            written = len(answer.payload) if answer is not None else 0
+            usage = Usage(input_tokens=estimate_tokens(query), output_tokens=-(-written // 4))
+        self._prices.note(model, usage, is_estimated=estimated, now=self._clock())
 
-def _whole(answer: EncodedAnswer) -> object:
-    try:
-        return decode(answer)
-    except ValueError:
-        return decode_chunks(answer)
-
-
-def _outcome_of(entry: Entry | None) -> _Outcome:
-    assert entry is not None  # noqa: S101  it was just served
-    return _Outcome(entry.model, entry.usage, entry.answer)
+    @contextlib.contextmanager
+    def _survive(self, place: str) -> Iterator[None]:
+        """Count and log what goes wrong inside the cache, and go on without it."""
+        try:
+            yield
+        except Exception:  # noqa: BLE001  whatever fails in here, the app gets its answer
+            self._ledger.error(place)
+            _log.warning("the cache failed in %s and goes on without", place, exc_info=True)

@@ -17,20 +17,7 @@ from prism.cache._words import Words, analyse, stem
 __all__ = ["GUARDS", "STRICT_GUARDS", "Guard", "Objection", "objections"]
 
 _DIRECTIONS = frozenset(
-    [
-        "from",
-        "to",
-        "than",
-        "before",
-        "after",
-        "versus",
-        "vs",
-        "over",
-        "beat",
-        "beats",
-        "into",
-        "instead",
-    ]
+    ("from to than before after versus vs over beat beats into instead").split()
 )
 _PRINCIPALS = {
     word: who

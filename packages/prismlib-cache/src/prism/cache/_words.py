@@ -29,29 +29,10 @@ _HALF_OF_DAY = re.compile(r"(\d)\s+([ap])\.?m\b\.?", re.IGNORECASE)
 _NUMBER_WORDS = {
     word: str(value)
     for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-        ]
+        (
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+            "fifteen sixteen seventeen eighteen nineteen twenty"
+        ).split()
     )
 } | {"thirty": "30", "forty": "40", "fifty": "50", "sixty": "60", "seventy": "70", "eighty": "80"}
 _NUMBER_WORDS |= {"ninety": "90", "hundred": "100", "thousand": "1000", "million": "1000000"}
@@ -60,191 +41,30 @@ _NUMBER_WORDS |= {"twice": "2x", "half": "1/2", "dozen": "12"}
 del _NUMBER_WORDS["one"]
 
 _CALENDAR = frozenset(
-    [
-        "monday",
-        "tuesday",
-        "wednesday",
-        "thursday",
-        "friday",
-        "saturday",
-        "sunday",
-        "january",
-        "february",
-        "march",
-        "april",
-        "june",
-        "july",
-        "august",
-        "september",
-        "october",
-        "november",
-        "december",
-    ]
+    (
+        "monday tuesday wednesday thursday friday saturday sunday january february march april "
+        "june july august september october november december"
+    ).split()
 )
 # "7am" is not "7pm", while "10gb" and "10 GB" are 10 and a word.
 _PART_OF_NUMBER = frozenset(("st", "nd", "rd", "th", "x", "am", "pm"))
 _NEGATIONS = frozenset(
-    [
-        "not",
-        "no",
-        "non",
-        "never",
-        "none",
-        "nobody",
-        "nothing",
-        "neither",
-        "nor",
-        "without",
-        "cannot",
-        "unable",
-        "except",
-        "dont",
-        "doesnt",
-        "isnt",
-        "cant",
-        "wont",
-        "didnt",
-        "wasnt",
-        "arent",
-        "havent",
-        "hasnt",
-        "shouldnt",
-        "couldnt",
-        "wouldnt",
-    ]
+    (
+        "not no non never none nobody nothing neither nor without cannot unable except dont "
+        "doesnt isnt cant wont didnt wasnt arent havent hasnt shouldnt couldnt wouldnt"
+    ).split()
 )
 # Words that carry grammar rather than topic. Prepositions of direction are listed with the guard.
 _FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "for",
-        "from",
-        "by",
-        "with",
-        "and",
-        "or",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "am",
-        "do",
-        "does",
-        "did",
-        "done",
-        "can",
-        "could",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "may",
-        "might",
-        "must",
-        "has",
-        "had",
-        "have",
-        "having",
-        "i",
-        "me",
-        "my",
-        "mine",
-        "myself",
-        "we",
-        "us",
-        "our",
-        "ours",
-        "you",
-        "your",
-        "yours",
-        "he",
-        "him",
-        "she",
-        "her",
-        "hers",
-        "it",
-        "its",
-        "they",
-        "them",
-        "their",
-        "his",
-        "this",
-        "that",
-        "these",
-        "those",
-        "there",
-        "here",
-        "what",
-        "which",
-        "who",
-        "whom",
-        "whose",
-        "when",
-        "where",
-        "why",
-        "how",
-        "if",
-        "then",
-        "than",
-        "so",
-        "as",
-        "into",
-        "about",
-        "over",
-        "under",
-        "up",
-        "down",
-        "out",
-        "off",
-        "just",
-        "please",
-        "tell",
-        "want",
-        "need",
-        "know",
-        "help",
-        "some",
-        "any",
-        "also",
-        "get",
-        "got",
-        "getting",
-        "let",
-        "us",
-        "m",
-        "re",
-        "ve",
-        "ll",
-        "d",
-        "s",
-        "t",
-        "im",
-        "ive",
-        "id",
-        "hi",
-        "hello",
-        "hey",
-        "thanks",
-        "thank",
-        "now",
-        "way",
-        "ways",
-        "possible",
-        "able",
-        "whats",
-        "hows",
-        "wheres",
-    ]
+    (
+        "a an the of to in on at for from by with and or is are was were be been being am do does "
+        "did done can could will would shall should may might must has had have having i me my "
+        "mine myself we us our ours you your yours he him she her hers it its they them their his "
+        "this that these those there here what which who whom whose when where why how if then "
+        "than so as into about over under up down out off just please tell want need know help "
+        "some any also get got getting let us m re ve ll d s t im ive id hi hello hey thanks "
+        "thank now way ways possible able whats hows wheres"
+    ).split()
 )
 
 

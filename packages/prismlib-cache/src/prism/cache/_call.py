@@ -1,0 +1,107 @@
+"""One question on its way: what its caller chose, what was found, which form the answer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from prism.cache._async_streams import AsyncSharedStream
+from prism.cache._codec import EncodedAnswer, decode, decode_chunks
+from prism.cache._finder import Finding
+from prism.cache._pricing import Usage
+from prism.cache._scope import Scope
+from prism.cache._settings import check_tags, check_ttl
+from prism.cache._streams import SharedStream
+
+__all__ = ["NOT_SERVED", "AskOptions", "Call", "Outcome", "Replay", "in_form", "whole"]
+
+NOT_SERVED = object()
+"""Stands where an answer would: there is none that fits. `None` could be an answer."""
+
+Replay: TypeAlias = Callable[[tuple[object, ...]], object]
+"""Makes an iterator of stored chunks, of the kind that the caller reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskOptions:
+    """What a caller chose for one question; see `ScopedCache.get_or_call`."""
+
+    ttl_s: float | None
+    tags: tuple[str, ...]
+    bypass: bool
+    stream: bool | None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+        bypass: bool = False,
+        stream: bool | None = None,
+    ) -> AskOptions:
+        """Check the choices.
+
+        Raises:
+            CacheConfigurationError: One of them makes no sense.
+        """
+        if ttl_s is None and tags == () and not bypass and stream is None:
+            return _DEFAULTS
+        check_ttl(ttl_s)
+        return cls(ttl_s=ttl_s, tags=check_tags(tags), bypass=bypass, stream=stream)
+
+
+_DEFAULTS = AskOptions(ttl_s=None, tags=(), bypass=False, stream=None)
+
+
+@dataclass(slots=True)
+class Call:
+    """One question.
+
+    Attributes:
+        scope: What must match exactly.
+        query: The question.
+        options: What its caller chose.
+        finding: What was found so far.
+        asked_s: When it was asked, by the performance counter.
+        removals: The shelf's `removal_count` when it was asked.
+        call_s: Seconds that its call to the model took.
+    """
+
+    scope: Scope
+    query: str
+    options: AskOptions
+    finding: Finding
+    asked_s: float
+    removals: int
+    call_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the leader of a flight shares: an answer at rest, or a stream on its way."""
+
+    model: str
+    usage: Usage | None
+    answer: EncodedAnswer | None = None
+    stream: SharedStream[object] | AsyncSharedStream[object] | None = None
+
+
+def in_form(answer: EncodedAnswer, replayed: Replay, *, stream: bool | None) -> object:
+    """Give a fresh copy in the form the caller wants, or `NOT_SERVED` if it has no such form."""
+    if answer.is_stream if stream is None else stream:
+        return replayed(tuple(decode_chunks(answer)))
+    try:
+        return decode(answer)
+    except ValueError:
+        # A stream of objects for a caller who wants a whole: only the model can give that.
+        return NOT_SERVED
+
+
+def whole(answer: EncodedAnswer) -> object:
+    """Give a fresh copy as one value: of a stream of objects the list of them."""
+    try:
+        return decode(answer)
+    except ValueError:
+        return decode_chunks(answer)
