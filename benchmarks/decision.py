@@ -2,7 +2,7 @@
 
 Each question of a labelled set is asked once, so that no exact repeat helps: the hard case. A hit
 is wrong when the stored question it was answered for has another intent. Intents stand for answers:
-the mock model names the intent in one of three wordings, drawn at each call.
+the mock model names the intent's article in one of three wordings, drawn at each call.
 
 Beside PrismCache at three targets run its strict mode, plain cosine thresholds with the same
 embedder and a dict of exact texts. Rates are shares of all questions.
@@ -14,6 +14,7 @@ import argparse
 import json
 import platform
 import random
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,10 +39,11 @@ CACHES: dict[str, dict[str, Any]] = {
     "cosine >= .90": {"similarity_threshold": 0.90},
     "cosine >= .80": {"similarity_threshold": 0.80},
 }
+# A model words its answers anew; what stays is what they are about.
 WORDINGS = (
-    "This is what we say about {}.",
-    "About {}: this is what we say.",
-    "We say this about {}.",
+    "Please see article {number} of our help pages, which is about: {topic}.",
+    "Our help pages have an article on that ({topic}): number {number}.",
+    "For {topic}, article {number} of our help pages tells you what to do.",
 )
 
 
@@ -73,6 +75,11 @@ class Remembered:
         return np.stack([self._rows[text] for text in texts])
 
 
+def article(intent: str) -> int:
+    """Give the number of the article that answers an intent."""
+    return 1_000_000 + zlib.crc32(intent.encode()) % 9_000_000
+
+
 def ask_all(
     questions: Iterable[tuple[str, str]], count: int, ask: Callable[[str, str], str]
 ) -> tuple[float, float]:
@@ -82,7 +89,7 @@ def ask_all(
         answer = ask(question, intent)
         if not answer.startswith("called: "):
             hits += 1
-            wrong += f"[{intent}]" not in answer
+            wrong += str(article(intent)) not in answer
     return hits / count, wrong / count
 
 
@@ -99,7 +106,9 @@ def through_cache(
         def call() -> str:
             nonlocal called
             called = True
-            return rng.choice(WORDINGS).format(f"[{intent}] " + intent.replace("_", " "))
+            return rng.choice(WORDINGS).format(
+                topic=intent.replace("_", " "), number=article(intent)
+            )
 
         answer = cache.get_or_call(question, call)
         return f"called: {answer}" if called else answer

@@ -1,7 +1,7 @@
 """What can go wrong, split by what the caller does next.
 
     PrismResonanceError
-    ├── InvalidVectorError (ValueError)       fix the vector: NaN, infinite, zero, wrong width or type
+    ├── InvalidVectorError (ValueError)       fix the vector: NaN, infinite, zero, width, type
     ├── InvalidArgumentError (ValueError)     fix the argument: a bad threshold, filter or setting
     ├── InvalidTextError (TypeError)          pass texts as a sequence of `str`
     ├── DuplicateIdError (ValueError)         choose another id, or use `upsert`
@@ -10,6 +10,8 @@
     └── EmbeddingError                        the provider failed
         ├── TransientEmbeddingError           retry later, after `retry_after_s` if it is known
         └── EmbeddingTimeoutError (TimeoutError)   the provider did not answer in time
+
+An error leaves the index or embedder it came from unchanged.
 """
 
 from __future__ import annotations

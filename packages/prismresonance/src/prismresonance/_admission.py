@@ -1,0 +1,79 @@
+"""Which rows of a snapshot a `where=` admits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from prismresonance._filters import Condition, meets
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from prismresonance._snapshot import Snapshot
+    from prismresonance._table import RowTable
+
+__all__ = ["admitted"]
+
+_Seqs = npt.NDArray[np.int64]
+
+
+def admitted(
+    table: RowTable, conditions: tuple[tuple[str, Condition], ...]
+) -> tuple[Snapshot, _Seqs | None]:
+    """Take a snapshot and find which of its rows meet the conditions.
+
+    Indexed fields go first, by their posting lists: O(rows they admit). For the other fields the
+    payloads of the rows left are looked at one by one, of all rows if no field is indexed.
+
+    Args:
+        table: The rows.
+        conditions: All must hold.
+
+    Returns:
+        The snapshot, and ascending row numbers; `None` for all rows. Numbers from posting lists
+        may be of rows that the snapshot does not have; `Snapshot.locate` passes over those.
+    """
+    postings = table.postings
+    indexed = [condition for condition in conditions if condition[0] in postings.fields]
+    others = tuple(condition for condition in conditions if condition[0] not in postings.fields)
+    while True:
+        snapshot = table.snapshot
+        lists = [postings.collect(field, condition) for field, condition in indexed]
+        # A list purged of rows that this snapshot still has: then there is a newer snapshot.
+        if not lists or postings.purged_epoch <= snapshot.epoch:
+            break
+    allowed = _common(sorted(lists, key=len)) if lists else None
+    if others:
+        allowed = _looked_at(snapshot, allowed, others)
+    return snapshot, allowed
+
+
+def _common(lists: Sequence[_Seqs]) -> _Seqs:
+    common = lists[0]
+    for seqs in lists[1:]:
+        common = np.intersect1d(common, seqs, assume_unique=True)
+    return common
+
+
+def _looked_at(
+    snapshot: Snapshot, allowed: _Seqs | None, conditions: tuple[tuple[str, Condition], ...]
+) -> _Seqs:
+    if allowed is None:
+        parts = [
+            (chunk, np.flatnonzero(chunk.living(length, snapshot.epoch)))
+            for chunk, length in snapshot.parts()
+        ]
+    else:
+        parts = [(chunk, rows) for _, chunk, rows in snapshot.locate(allowed)]
+    seqs: list[int] = []
+    for chunk, rows in parts:
+        numbers = chunk.seqs[rows].tolist()
+        seqs += [
+            seq
+            for seq, row in zip(numbers, rows.tolist(), strict=True)
+            if meets(chunk.payloads[row], conditions)
+        ]
+    return np.array(seqs, np.int64)

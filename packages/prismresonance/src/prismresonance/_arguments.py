@@ -1,0 +1,67 @@
+"""Checks of arguments at the edge of the index; inside, all is as annotated."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prismresonance.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from prismresonance._records import Payload, RowId
+
+__all__ = ["checked_id", "checked_payloads", "checked_threshold", "whole_number"]
+
+
+def whole_number(name: str, value: int) -> int:
+    """Accept an integer of at least 1; the name goes into the error."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InvalidArgumentError(f"{name} is a whole number, got {value!r}") from None
+    if isinstance(value, bool) or number < 1:
+        raise InvalidArgumentError(f"{name} is 1 or more, got {value!r}")
+    return number
+
+
+def checked_threshold(threshold: float | None) -> float:
+    """Accept a number from -1 to 1; `None` becomes minus infinity."""
+    if threshold is None:
+        return -math.inf
+    try:
+        number = float(threshold)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(threshold, bool | str) or not -1.0 <= number <= 1.0:
+        raise InvalidArgumentError(f"threshold is a number from -1 to 1, got {threshold!r}")
+    return number
+
+
+def checked_id(row_id: RowId) -> RowId:
+    """Accept a text, or an integer of any integer type but the truth values."""
+    if isinstance(row_id, str):
+        return row_id
+    if isinstance(row_id, bool | np.bool_):
+        raise InvalidArgumentError("an id is an integer or a text, got a truth value")
+    try:
+        return operator.index(row_id)
+    except TypeError:
+        raise InvalidArgumentError(
+            f"an id is an integer or a text, got {type(row_id).__name__}"
+        ) from None
+
+
+def checked_payloads(payloads: Sequence[Payload], count: int) -> list[Payload]:
+    """Accept that many mappings; copies the list, not the mappings."""
+    if isinstance(payloads, str | Mapping) or len(payloads) != count:
+        raise InvalidArgumentError(f"{count} vectors need {count} payloads")
+    for number, payload in enumerate(payloads):
+        if not isinstance(payload, Mapping):
+            raise InvalidArgumentError(
+                f"payload {number} is a mapping, got {type(payload).__name__}"
+            )
+    return list(payloads)

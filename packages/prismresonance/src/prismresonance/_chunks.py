@@ -1,0 +1,152 @@
+"""Blocks of rows that only grow."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from prismresonance._records import Payload, RowId
+
+__all__ = ["ALIVE", "Batch", "Chunk"]
+
+ALIVE = int(np.iinfo(np.int64).max)
+"""`died_at` of a row that nobody removed."""
+
+
+class Batch(NamedTuple):
+    """Checked rows on their way into chunks; every part has one entry a row.
+
+    Attributes:
+        full: Shape `(n, width)`, float32 unit rows on the grid.
+        squared_norms: Shape `(n,)`, float64.
+        low: Shape `(n, dim)`, float32 projected unit rows; `None` while the index has none.
+        first_seq: Number of the first row; the others follow.
+        ids: The ids.
+        payloads: The payloads.
+        keys: For each indexed field, the rows' values of it.
+    """
+
+    full: npt.NDArray[np.float32]
+    squared_norms: npt.NDArray[np.float64]
+    low: npt.NDArray[np.float32] | None
+    first_seq: int
+    ids: Sequence[RowId]
+    payloads: Sequence[Payload]
+    keys: Sequence[Sequence[Hashable]]
+
+
+class Chunk:
+    """Rows in order of insertion, in arrays of a fixed capacity.
+
+    One writer at a time (under the table's lock) writes rows behind the published ones and then
+    publishes a snapshot that includes them; a published row's content never changes. Readers look
+    only at rows their snapshot publishes, so they need no lock. The one thing that changes in
+    place is `died_at`, once and to an epoch later than that of every snapshot out there.
+
+    Attributes:
+        length: Rows written; what is published of the last chunk is the snapshot's to say.
+        dead: How many of them are dead; the writer's.
+        full: Shape `(capacity, width)`: unit rows.
+        squared_norms: Shape `(capacity,)`.
+        low: Shape `(capacity, dim)`: projected unit rows, or `None`.
+        seqs: Shape `(capacity,)`, ascending: when each row was inserted, counted over the index's
+            whole life. Names a row for good: compaction moves rows but keeps their numbers.
+        died_at: Shape `(capacity,)`: first epoch in which the row is gone.
+    """
+
+    __slots__ = (
+        "capacity", "dead", "died_at", "full", "ids", "keys", "length", "low", "payloads", "seqs",
+        "squared_norms",
+    )  # fmt: skip
+
+    def __init__(self, capacity: int, width: int, *, dim: int | None, fields: int) -> None:
+        self.capacity = capacity
+        self.length = 0
+        self.dead = 0
+        self.full = np.empty((capacity, width), np.float32)
+        self.squared_norms = np.empty(capacity, np.float64)
+        self.low = None if dim is None else np.empty((capacity, dim), np.float32)
+        self.seqs = np.empty(capacity, np.int64)
+        self.died_at = np.full(capacity, ALIVE, np.int64)
+        self.ids: list[RowId] = []
+        self.payloads: list[Payload] = []
+        self.keys: tuple[list[Hashable], ...] = tuple([] for _ in range(fields))
+
+    @property
+    def first_seq(self) -> int:
+        """Number of the first row."""
+        return int(self.seqs[0])
+
+    @property
+    def size_bytes(self) -> int:
+        """Allocated bytes: the arrays and the lists, not what the lists point to."""
+        arrays = (self.full, self.squared_norms, self.low, self.seqs, self.died_at)
+        lists = (self.ids, self.payloads, *self.keys)
+        return sum(a.nbytes for a in arrays if a is not None) + sum(map(sys.getsizeof, lists))
+
+    def write(self, start: int, batch: Batch, rows: slice) -> None:
+        """Write some rows of a batch from row `start` on, over whatever a failed write left."""
+        stop = start + rows.stop - rows.start
+        self.full[start:stop] = batch.full[rows]
+        self.squared_norms[start:stop] = batch.squared_norms[rows]
+        if self.low is not None and batch.low is not None:
+            self.low[start:stop] = batch.low[rows]
+        self.seqs[start:stop] = np.arange(batch.first_seq + rows.start, batch.first_seq + rows.stop)
+        self.died_at[start:stop] = ALIVE
+        self.ids[start:] = batch.ids[rows]
+        self.payloads[start:] = batch.payloads[rows]
+        for own, given in zip(self.keys, batch.keys, strict=True):
+            own[start:] = given[rows]
+        self.length = stop
+
+    def living(self, length: int, epoch: int) -> npt.NDArray[np.bool_]:
+        """Say which of the first `length` rows are alive in an epoch."""
+        alive: npt.NDArray[np.bool_] = self.died_at[:length] > epoch
+        return alive
+
+    @classmethod
+    def merged(
+        cls, parts: Sequence[tuple[Chunk, int]], *, epoch: int, capacity: int | None = None
+    ) -> Chunk:
+        """Copy the living rows of neighbouring chunks into a new one, in order.
+
+        Args:
+            parts: At least one chunk, each with its published length.
+            epoch: The epoch in which a row must be alive.
+            capacity: Room in the new chunk; just enough when `None`.
+
+        Returns:
+            A chunk that shares no memory with the old ones. Costs O(rows * width).
+        """
+        picks = [np.flatnonzero(chunk.living(length, epoch)) for chunk, length in parts]
+        total = sum(map(len, picks))
+        model = parts[0][0]
+        new = cls(
+            max(capacity or total, total, 1),
+            model.full.shape[1],
+            dim=None if model.low is None else model.low.shape[1],
+            fields=len(model.keys),
+        )
+        start = 0
+        for (chunk, _), rows in zip(parts, picks, strict=True):
+            stop = start + len(rows)
+            # mode="clip" lets numpy write straight into `out`; the rows are in range.
+            np.take(chunk.full, rows, axis=0, out=new.full[start:stop], mode="clip")
+            if new.low is not None and chunk.low is not None:
+                np.take(chunk.low, rows, axis=0, out=new.low[start:stop], mode="clip")
+            new.squared_norms[start:stop] = chunk.squared_norms[rows]
+            new.seqs[start:stop] = chunk.seqs[rows]
+            chosen = rows.tolist()
+            new.ids += [chunk.ids[row] for row in chosen]
+            new.payloads += [chunk.payloads[row] for row in chosen]
+            for own, given in zip(new.keys, chunk.keys, strict=True):
+                own += [given[row] for row in chosen]
+            start = stop
+        new.length = total
+        return new

@@ -1,0 +1,333 @@
+"""The rows and their one writer at a time.
+
+A write goes through these steps under the lock, and a reader sees all of it or nothing:
+
+1. Check ids. Nothing is changed before the whole batch has passed.
+2. Write the rows behind the published ones, and their posting lists. A failure up to here leaves
+   leftovers that no snapshot publishes and the next write overwrites; row numbers are not reused.
+3. Stamp replaced or removed rows with the epoch to come: later than every snapshot out there.
+4. Publish: one reference is replaced.
+5. Bring the id map up to date. Until then the snapshot's `pending` speaks for it, also if an
+   interrupt ends the write here.
+6. Tidy: purge posting lists, rewrite at most one chunk.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from prismresonance._chunks import ALIVE, Batch, Chunk
+from prismresonance._filters import MISSING
+from prismresonance._postings import Postings
+from prismresonance._snapshot import EMPTY, Snapshot
+from prismresonance.errors import DuplicateIdError, InvalidArgumentError, InvalidVectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from prismresonance._projector import PrismProjector
+    from prismresonance._records import Payload, RowId
+    from prismresonance._vectors import UnitRows
+
+__all__ = ["FULL_SCAN_ELEMENTS", "RowTable"]
+
+FULL_SCAN_ELEMENTS = 1 << 18
+"""Up to this many components (1 MB: in the cache) a scan at full width costs about what a scan of
+projected rows and the rescoring of its candidates do, and it is exact."""
+
+_FIRST_CAPACITY = 16
+_CHUNK_BYTES = 1 << 25  # 32 MB: rewriting one chunk, the longest step of a write, takes 5 to 15 ms
+_COPY_BYTES = 1 << 22  # up to 4 MB a full chunk is replaced by one of twice the size: fewer chunks
+_DEAD_SHARE = 0.3
+_DEAD_ROWS = 8  # fewer than this many dead rows are not worth a copy
+
+
+class RowTable:
+    """Chunks, id map and posting lists, and the snapshot that publishes them.
+
+    Attributes:
+        snapshot: The newest; one read of this attribute is all the locking a reader does.
+        width: Width of the vectors; `None` before the first one, if it was not given.
+        postings: Posting lists of the indexed fields.
+    """
+
+    def __init__(
+        self, projector: PrismProjector, *, width: int | None, fields: tuple[str, ...]
+    ) -> None:
+        self.snapshot: Snapshot = EMPTY
+        self.width = width
+        self.postings = Postings(fields)
+        self._projector = projector
+        self._lock = threading.Lock()
+        self._seqs: dict[RowId, int] = {}
+        self._next_seq = 0
+        self._next_id = 0
+        self._sparse: list[Chunk] = []
+
+    def seq_of(self, row_id: RowId, snapshot: Snapshot) -> int | None:
+        """Look up a row's number, as of this snapshot or a later published one."""
+        if row_id in snapshot.pending:
+            return snapshot.pending[row_id]
+        return self._seqs.get(row_id)
+
+    def keys_of(self, payloads: Sequence[Payload]) -> list[list[Hashable]]:
+        """Read the indexed fields of payloads: a list for each field, with a value a row."""
+        keys: list[list[Hashable]] = []
+        for field in self.postings.fields:
+            values: list[Hashable] = []
+            for payload in payloads:
+                value = payload.get(field, MISSING)
+                try:
+                    hash(value)
+                except TypeError:
+                    raise InvalidArgumentError(
+                        f"the indexed field {field!r} must be hashable, got {type(value).__name__}"
+                    ) from None
+                values.append(value)
+            keys.append(values)
+        return keys
+
+    def insert(
+        self,
+        units: UnitRows,
+        payloads: Sequence[Payload],
+        ids: Sequence[RowId | None],
+        *,
+        replace: bool,
+    ) -> tuple[list[RowId], int]:
+        """Add rows, all or none.
+
+        Args:
+            units: Their vectors.
+            payloads: Their payloads.
+            ids: Their ids; `None` asks for the next free integer.
+            replace: Whether a row with a known id takes its place, or is an error.
+
+        Returns:
+            The ids, and how many rows were replaced.
+
+        Raises:
+            DuplicateIdError: An id is known (without `replace`) or given twice.
+            InvalidVectorError: The width is not that of the table.
+            InvalidArgumentError: An indexed field's value cannot be hashed.
+        """
+        keys = self.keys_of(payloads)
+        count, width = units.rows.shape
+        # Projecting is the costly part of an insert: not under the lock, if it can be foreseen.
+        low = self._projector.project_units(units.rows) if self.snapshot.projected else None
+        with self._lock:
+            if self.width is not None and count and width != self.width:
+                raise InvalidVectorError(
+                    f"the index holds vectors of width {self.width}, got width {width}"
+                )
+            self._settle()
+            named, next_id = self._name(ids, replace=replace)
+            if not count:
+                return named, 0
+            replaced = [self._seqs[row_id] for row_id in named if row_id in self._seqs]
+            first_seq = self._next_seq
+            self._next_seq += count
+            batch = Batch(units.rows, units.squared_norms, low, first_seq, named, payloads, keys)
+            chunks, tail_length, projected = self._append(batch)
+            self.postings.append(first_seq, keys)
+            pending = dict(zip(named, range(first_seq, first_seq + count), strict=True))
+            self._commit(chunks, tail_length, replaced, pending, projected=projected)
+            self.width = width
+            self._next_id = next_id
+            return named, len(replaced)
+
+    def delete(self, ids: Sequence[RowId]) -> int:
+        """Remove the rows that are there; returns how many."""
+        with self._lock:
+            self._settle()
+            present = {row_id: self._seqs[row_id] for row_id in ids if row_id in self._seqs}
+            if not present:
+                return 0
+            old = self.snapshot
+            self._commit(
+                old.chunks,
+                old.tail_length,
+                list(present.values()),
+                dict.fromkeys(present),
+                projected=old.projected,
+            )
+            return len(present)
+
+    def compact(self) -> None:
+        """Rewrite every chunk that holds a dead row; readers go on meanwhile."""
+        for chunk in self.snapshot.chunks:
+            # The lock is taken anew for each chunk, so that other writers get their turn.
+            with self._lock:
+                self._settle()
+                if chunk.dead:
+                    self._rewrite(chunk)
+                    self._forget_replaced()
+
+    def size_bytes(self) -> int:
+        """Sum up the allocated bytes of chunks and id map."""
+        chunks = self.snapshot.chunks
+        return sum(chunk.size_bytes for chunk in chunks) + sys.getsizeof(self._seqs)
+
+    def _settle(self) -> None:
+        """Apply what the last write left pending, usually nothing."""
+        snapshot = self.snapshot
+        if snapshot.pending:
+            for row_id, seq in snapshot.pending.items():
+                if seq is None:
+                    self._seqs.pop(row_id, None)
+                else:
+                    self._seqs[row_id] = seq
+            self.snapshot = snapshot._replace(pending={})
+
+    def _name(self, ids: Sequence[RowId | None], *, replace: bool) -> tuple[list[RowId], int]:
+        next_id = self._next_id
+        for row_id in ids:
+            if isinstance(row_id, int) and row_id >= next_id:
+                next_id = row_id + 1
+        named: list[RowId] = []
+        seen: set[RowId] = set()
+        for row_id in ids:
+            if row_id is None:
+                row_id, next_id = next_id, next_id + 1
+            if row_id in seen:
+                raise DuplicateIdError(f"the id {row_id!r} is twice in the batch", id=row_id)
+            if not replace and row_id in self._seqs:
+                raise DuplicateIdError(
+                    f"the id {row_id!r} is in the index already; upsert replaces it", id=row_id
+                )
+            seen.add(row_id)
+            named.append(row_id)
+        return named, next_id
+
+    def _append(self, batch: Batch) -> tuple[tuple[Chunk, ...], int, bool]:
+        """Write a batch behind the published rows; returns chunks, tail length, projected."""
+        old = self.snapshot
+        chunks = list(old.chunks)
+        tail_length = old.tail_length
+        count, width = batch.full.shape
+        dim = self._projector.dim
+        projected = old.projected or (
+            width > dim and (old.row_count + count) * width > FULL_SCAN_ELEMENTS
+        )
+        if projected and batch.low is None:
+            batch = batch._replace(low=self._projector.project_units(batch.full))
+            for chunk, length in old.parts():
+                if chunk.low is None:  # readers of older snapshots do not look at it
+                    low = np.empty((chunk.capacity, dim), np.float32)
+                    low[:length] = self._projector.project_units(chunk.full[:length])
+                    chunk.low = low
+        row_bytes = 4 * width + (4 * dim if projected else 0)
+        largest = max(_FIRST_CAPACITY, min(1 << 16, _CHUNK_BYTES // row_bytes))
+        copied = min(largest, _COPY_BYTES // row_bytes)
+        if chunks and tail_length + count > chunks[-1].capacity < copied:
+            wanted = max(2 * chunks[-1].capacity, tail_length + count)
+            tail = Chunk.merged(
+                [(chunks[-1], tail_length)], epoch=old.epoch, capacity=min(wanted, copied)
+            )
+            chunks[-1], tail_length = tail, tail.length
+        start = 0
+        while start < count:
+            if not chunks or tail_length == chunks[-1].capacity:
+                rows = old.row_count + count if chunks else count
+                capacity = min(largest, max(_FIRST_CAPACITY, rows))
+                fields = len(self.postings.fields)
+                chunks.append(Chunk(capacity, width, dim=dim if projected else None, fields=fields))
+                tail_length = 0
+            stop = min(count, start + chunks[-1].capacity - tail_length)
+            chunks[-1].write(tail_length, batch, slice(start, stop))
+            tail_length = chunks[-1].length
+            start = stop
+        return tuple(chunks), tail_length, projected
+
+    def _commit(
+        self,
+        chunks: tuple[Chunk, ...],
+        tail_length: int,
+        dying: list[int],
+        pending: Mapping[RowId, int | None],
+        *,
+        projected: bool,
+    ) -> None:
+        """Let rows die and others appear in one epoch."""
+        old = self.snapshot
+        born = sum(seq is not None for seq in pending.values())
+        new = Snapshot(
+            chunks,
+            tail_length,
+            old.epoch + 1,
+            old.live_rows + born - len(dying),
+            projected,
+            pending,
+        )
+        places: list[tuple[Chunk, npt.NDArray[np.int64]]] = []
+        if dying:
+            seqs = np.sort(np.array(dying, np.int64))
+            places = [(chunk, rows) for _, chunk, rows in new.locate(seqs)]
+        try:
+            for chunk, rows in places:
+                chunk.dead += len(rows)  # first: a reader that sees 0 skips the stamps
+                chunk.died_at[rows] = new.epoch
+            self.snapshot = new
+        except BaseException:
+            if self.snapshot is not new:
+                for chunk, rows in places:
+                    chunk.died_at[rows] = ALIVE
+            raise
+        self._settle()
+        self._tidy(places)
+
+    def _tidy(self, places: list[tuple[Chunk, npt.NDArray[np.int64]]]) -> None:
+        for chunk, rows in places:
+            if self.postings.fields:
+                for row in rows.tolist():
+                    keys = [values[row] for values in chunk.keys]
+                    self.postings.bury(keys, self.snapshot.epoch, self._living)
+            if chunk not in self._sparse and _is_sparse(chunk):
+                self._sparse.append(chunk)
+        if self._sparse:
+            self._rewrite(self._sparse.pop())
+            self._forget_replaced()
+
+    def _forget_replaced(self) -> None:
+        """Let go of chunks that are no longer published, so that their memory is released."""
+        self._sparse = [chunk for chunk in self._sparse if chunk in self.snapshot.chunks]
+
+    def _living(self, seqs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        parts = [chunk.seqs[rows] for _, chunk, rows in self.snapshot.locate(seqs)]
+        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+    def _rewrite(self, chunk: Chunk) -> None:
+        """Replace a chunk by its living rows, together with neighbours that are small by now.
+
+        Readers that hold the old chunk keep it alive; its memory goes with the last of them.
+        """
+        old = self.snapshot
+        parts = list(old.parts())
+        if chunk not in old.chunks:
+            return
+        first = old.chunks.index(chunk)
+        last = first + 1
+        row_bytes = max(1, chunk.full.nbytes // chunk.capacity)
+        room = min(1 << 15, _CHUNK_BYTES // row_bytes // 2) - (chunk.length - chunk.dead)
+        if first and (rows := parts[first - 1][1] - parts[first - 1][0].dead) <= room:
+            first, room = first - 1, room - rows
+        if last < len(parts) and parts[last][1] - parts[last][0].dead <= room:
+            last += 1
+        merged = Chunk.merged(parts[first:last], epoch=old.epoch)
+        between = (merged,) if merged.length else ()
+        chunks = (*old.chunks[:first], *between, *old.chunks[last:])
+        tail_length = old.tail_length
+        if last == len(parts):
+            tail_length = chunks[-1].length if chunks else 0
+        self.snapshot = old._replace(chunks=chunks, tail_length=tail_length)
+
+
+def _is_sparse(chunk: Chunk) -> bool:
+    return chunk.dead == chunk.length or (
+        chunk.dead >= _DEAD_ROWS and chunk.dead > _DEAD_SHARE * chunk.length
+    )
