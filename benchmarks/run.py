@@ -1,4 +1,4 @@
-"""Run a benchmark by name: `hatch run bench NAME`, or `python benchmarks NAME`."""
+"""Run a benchmark by name: `hatch run bench NAME`, or `python benchmarks/run.py NAME`."""
 
 from __future__ import annotations
 
