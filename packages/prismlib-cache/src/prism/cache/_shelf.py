@@ -134,8 +134,15 @@ class Shelf:
             return []
         now = self._clock()
         found = self._index.query(vector, top_k=CANDIDATES, where={"scope": scope})
-        entries = ((cast("Entry", match.payload["entry"]), match.score) for match in found)
-        return [(entry, cosine) for entry, cosine in entries if entry.expires_at > now]
+        entries = (
+            (self._entries.get(cast("bytes", match.payload["key"])), match) for match in found
+        )
+        return [
+            (entry, match.score)
+            for entry, match in entries
+            # An entry may have been dropped or replaced since the index answered.
+            if entry is not None and entry.row == match.id and entry.expires_at > now
+        ]
 
     def keep(self, record: Record, *, since: int) -> bool:
         """Store an answer durably, then make it findable.
@@ -181,6 +188,9 @@ class Shelf:
             keys = [key for key, entry in self._entries.items() if matches(entry)]
             for key in keys:
                 self._drop(key)
+            if keys and self._index is not None:
+                # The index would keep the room of removed vectors until more are removed.
+                self._index.compact()
             self._forget(keys)
         return len(keys)
 
@@ -305,7 +315,7 @@ class Shelf:
                 )
             rows = self._index.add_many(
                 vectors=np.stack([unit for _, unit in searchable]),
-                payloads=[{"scope": entry.scope, "entry": entry} for entry, _ in searchable],
+                payloads=[{"scope": entry.scope, "key": entry.key} for entry, _ in searchable],
             )
             for (entry, _), row in zip(searchable, rows, strict=True):
                 entry.row = int(row)
