@@ -5,13 +5,14 @@ Begin with `PrismCache.build` and `PrismCache.get_or_call`.
 
 import logging as _logging
 
-from prism.cache._cache import PrismCache, ScopedCache
+from prism.cache._cache import PrismCache
 from prism.cache._explanation import Explanation, Lookup
 from prism.cache._guards import Objection
 from prism.cache._metrics import CacheMetrics
 from prism.cache._pricing import Usage
 from prism.cache._reply import Reply
 from prism.cache._scope import ScopeValue
+from prism.cache._scoped import ScopedCache
 from prism.cache._settings import CacheSettings
 from prism.cache._verdict import Judgement
 from prism.cache.errors import (

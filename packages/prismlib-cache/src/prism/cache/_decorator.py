@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
-from prism.cache._scope import ScopeValue
+from prism.cache import _ask_async, _ask_sync
+from prism.cache._call import AskOptions
+from prism.cache._engine import Engine
+from prism.cache._scope import Scope, ScopeValue
 from prism.cache.errors import CacheConfigurationError
-
-if TYPE_CHECKING:
-    from prism.cache._cache import ScopedCache
 
 __all__ = ["cached"]
 
@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 
 
 def cached(
-    cache: ScopedCache, function: Callable[Parameters, Answer]
+    engine: Engine, scope: Scope, function: Callable[Parameters, Answer]
 ) -> Callable[Parameters, Answer]:
     """Wrap `function` so that the cache answers for it; see `ScopedCache.cached`."""
     signature = inspect.signature(function)
@@ -31,41 +31,39 @@ def cached(
         )
     question_name = first.name
     is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    options = AskOptions.of(stream=True if is_stream else None)
 
-    def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[ScopedCache, str]:
+    def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Scope, str]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         rest = {name: value for name, value in bound.arguments.items() if name != question_name}
         context: ScopeValue = {"function": _name(function), "arguments": rest}
-        return cache.scope(context=context), cast("str", bound.arguments[question_name])
+        return scope.narrowed(context=context), cast(str, bound.arguments[question_name])
 
     if inspect.isasyncgenfunction(function):
 
         @functools.wraps(function)
         async def stream(*args: Any, **kwargs: Any) -> Any:
-            scoped, question = split(args, kwargs)
-            chunks = await scoped.aget_or_call(
-                question, functools.partial(function, *args, **kwargs), stream=True
-            )
-            async for chunk in cast("Any", chunks):
+            call = functools.partial(function, *args, **kwargs)
+            chunks = await _ask_async.ask(engine, *split(args, kwargs), call, options)
+            async for chunk in cast(Any, chunks):
                 yield chunk
 
-        return cast("Callable[Parameters, Answer]", stream)
+        return cast(Callable[Parameters, Answer], stream)
 
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def ask_async(*args: Any, **kwargs: Any) -> Any:
-            scoped, question = split(args, kwargs)
-            return await scoped.aget_or_call(question, functools.partial(function, *args, **kwargs))
+            call = functools.partial(function, *args, **kwargs)
+            return await _ask_async.ask(engine, *split(args, kwargs), call, options)
 
-        return cast("Callable[Parameters, Answer]", ask_async)
+        return cast(Callable[Parameters, Answer], ask_async)
 
     @functools.wraps(function)
     def ask(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Answer:
-        scoped, question = split(args, kwargs)
         call = functools.partial(function, *args, **kwargs)
-        return scoped.get_or_call(question, call, stream=True if is_stream else None)
+        return cast(Answer, _ask_sync.ask(engine, *split(args, kwargs), call, options))
 
     return ask
 

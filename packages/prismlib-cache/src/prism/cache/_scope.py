@@ -64,6 +64,27 @@ class Scope:
             _feed(digest.update, getattr(self, name), name)
         object.__setattr__(self, "key", digest.digest()[:16])
 
+    def narrowed(
+        self,
+        *,
+        model: str | None = None,
+        system_prompt: str | None = None,
+        tools: ScopeValue = None,
+        parameters: ScopeValue = None,
+        history: ScopeValue = None,
+        context: ScopeValue = None,
+    ) -> Scope:
+        """Give this scope with some parts set; what is `None` stays as it is."""
+        return Scope(
+            tenant_id=self.tenant_id,
+            model=self.model if model is None else model,
+            system_prompt=self.system_prompt if system_prompt is None else system_prompt,
+            tools=self.tools if tools is None else tools,
+            parameters=self.parameters if parameters is None else parameters,
+            history=self.history if history is None else history,
+            context=self.context if context is None else context,
+        )
+
 
 def tenant_key(tenant_id: str) -> bytes:
     """16 bytes that stand for a tenant in stores."""

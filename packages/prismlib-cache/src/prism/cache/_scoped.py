@@ -1,0 +1,247 @@
+"""A cache as seen from one scope: everything that asks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from typing import ParamSpec, TypedDict, TypeVar, Unpack, overload
+
+from prism.cache import _ask_async, _ask_sync
+from prism.cache._call import AskOptions
+from prism.cache._decorator import cached
+from prism.cache._engine import Engine
+from prism.cache._explanation import Explanation, Lookup
+from prism.cache._pricing import Usage
+from prism.cache._reply import Reply
+from prism.cache._scope import Scope, ScopeValue
+
+__all__ = ["ScopedCache"]
+
+Answer = TypeVar("Answer")
+Chunk = TypeVar("Chunk")
+Parameters = ParamSpec("Parameters")
+
+
+class AskKeywords(TypedDict, total=False):
+    """The keywords of `get_or_call` and `aget_or_call`, for their overloads."""
+
+    ttl_s: float | None
+    tags: Iterable[str]
+    bypass: bool
+    stream: bool | None
+
+
+class ScopedCache:
+    """A cache for questions that share one scope: model, system prompt, tools, history.
+
+    Made by `PrismCache.build` and `scope`. Safe for threads and for tasks of any event loop.
+    """
+
+    def __init__(self, engine: Engine, scope: Scope) -> None:
+        self._engine = engine
+        self._scope = scope
+
+    @overload
+    def get_or_call(
+        self, query: str, call_fn: Callable[[], Reply[Answer]], **options: Unpack[AskKeywords]
+    ) -> Answer: ...
+
+    @overload
+    def get_or_call(
+        self, query: str, call_fn: Callable[[], Answer], **options: Unpack[AskKeywords]
+    ) -> Answer: ...
+
+    def get_or_call(
+        self,
+        query: str,
+        call_fn: Callable[[], object],
+        *,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+        bypass: bool = False,
+        stream: bool | None = None,
+    ) -> object:
+        """Answer from the cache, or call the model once and store what it says.
+
+        While one caller's `call_fn` runs, others with the same question wait for it and get a copy
+        of its answer. If it fails, the next of them calls. If the cache itself fails, `call_fn` is
+        called as if there were no cache.
+
+        Args:
+            query: The user's question. Instructions, documents and history belong in the scope.
+            call_fn: Calls the model. May return text, bytes or JSON values, a `Reply` that tells
+                its usage, or an iterator of chunks; anything else is passed through, not stored.
+            ttl_s: Seconds until this answer expires; the cache's own `ttl_s` if `None`.
+            tags: Labels by which `invalidate` finds the answer.
+            bypass: Call the model without asking the cache, and store nothing.
+            stream: Whether the caller wants an iterator of chunks. `None` follows the model: what
+                it gave as a stream comes back as one.
+
+        Returns:
+            The answer: what `call_fn` returned, or a fresh copy of what is stored. With streams an
+            iterator that yields chunks as they come.
+
+        Raises:
+            CallError: `call_fn` is async, or the query is not a string.
+            CacheConfigurationError: `ttl_s` or `tags` make no sense.
+            CacheClosedError: The cache was closed.
+            Exception: Whatever `call_fn` raises.
+        """
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
+        return _ask_sync.ask(self._engine, self._scope, query, call_fn, options)
+
+    @overload
+    async def aget_or_call(
+        self,
+        query: str,
+        call_fn: Callable[[], Awaitable[Reply[Answer]]],
+        **options: Unpack[AskKeywords],
+    ) -> Answer: ...
+
+    @overload
+    async def aget_or_call(
+        self, query: str, call_fn: Callable[[], Awaitable[Answer]], **options: Unpack[AskKeywords]
+    ) -> Answer: ...
+
+    @overload
+    async def aget_or_call(
+        self, query: str, call_fn: Callable[[], Reply[Answer]], **options: Unpack[AskKeywords]
+    ) -> Answer: ...
+
+    @overload
+    async def aget_or_call(
+        self,
+        query: str,
+        call_fn: Callable[[], AsyncIterator[Chunk] | Iterator[Chunk]],
+        **options: Unpack[AskKeywords],
+    ) -> AsyncIterator[Chunk]: ...
+
+    @overload
+    async def aget_or_call(
+        self, query: str, call_fn: Callable[[], Answer], **options: Unpack[AskKeywords]
+    ) -> Answer: ...
+
+    async def aget_or_call(
+        self,
+        query: str,
+        call_fn: Callable[[], object],
+        *,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+        bypass: bool = False,
+        stream: bool | None = None,
+    ) -> object:
+        """Answer from the cache, or call the model once and store what it says, from a coroutine.
+
+        As `get_or_call`, with `call_fn` sync or async. A sync one runs in a worker thread, so that
+        it does not hold up the event loop; if it returns an awaitable, that is awaited on the loop.
+        Streams of either kind come back as async iterators.
+        """
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
+        return await _ask_async.ask(self._engine, self._scope, query, call_fn, options)
+
+    def cached(self, function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
+        """Decorate a function whose first argument is the question.
+
+        Sync and async functions and generators all work. Further arguments become part of the scope
+        and must match exactly.
+
+            @cache.cached
+            def ask(question: str, *, language: str) -> str: ...
+
+        Raises:
+            CacheConfigurationError: The function has no parameter for the question.
+        """
+        return cached(self._engine, self._scope, function)
+
+    def lookup(self, query: str) -> Lookup:
+        """Say whether the cache would answer, with what and why, without calling anything.
+
+        Counts neither as a request nor as a hit.
+
+        Raises:
+            CallError: The query is not a string.
+            CacheClosedError: The cache was closed.
+            Exception: The embedder failed.
+        """
+        return self._engine.lookup(self._scope, query)
+
+    def explain(self, query: str) -> Explanation:
+        """Say why the cache would or would not answer. Printing it gives a table.
+
+        Raises:
+            CallError: The query is not a string.
+            CacheClosedError: The cache was closed.
+            Exception: The embedder failed.
+        """
+        return self._engine.lookup(self._scope, query).explanation
+
+    def put(
+        self,
+        query: str,
+        answer: object,
+        *,
+        usage: Usage | None = None,
+        ttl_s: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> None:
+        """Store an answer that came from elsewhere.
+
+        Raises:
+            CacheConfigurationError: The answer cannot be stored, or an argument makes no sense.
+            StoreError: It is in memory but could not be written to the store.
+            CacheClosedError: The cache was closed.
+            Exception: The embedder failed.
+        """
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags)
+        self._engine.put(self._scope, query, answer, usage, options)
+
+    def feedback(self, query: str, *, wrong: bool) -> bool:
+        """Report on the answer that this question gets. A wrong one is removed for everybody.
+
+        Returns:
+            Whether an answer was removed.
+
+        Raises:
+            CacheClosedError: The cache was closed.
+            StoreError: It is gone from memory; the store could not be told.
+            Exception: The embedder failed.
+        """
+        return (
+            self._engine.remove_answer(self._scope, query, counts_as_wrong=True) if wrong else False
+        )
+
+    def scope(
+        self,
+        *,
+        model: str | None = None,
+        system_prompt: str | None = None,
+        tools: ScopeValue = None,
+        parameters: ScopeValue = None,
+        history: ScopeValue = None,
+        context: ScopeValue = None,
+    ) -> ScopedCache:
+        """Give a view for questions asked under these conditions; all of them must match exactly.
+
+        What is left out is as in this scope. Views are cheap: make one for each request. For a
+        conversation pass the messages before the last question as `history`.
+
+        Args:
+            model: Another LLM than the cache's own.
+            system_prompt: Instructions the model is given.
+            tools: Tools it may call.
+            parameters: Temperature, response format and the like.
+            history: The conversation so far.
+            context: Anything else the answer rests on, such as retrieved documents or the locale.
+
+        Raises:
+            ScopeError: A part cannot be turned into an exact key.
+        """
+        narrowed = self._scope.narrowed(
+            model=model,
+            system_prompt=system_prompt,
+            tools=tools,
+            parameters=parameters,
+            history=history,
+            context=context,
+        )
+        return ScopedCache(self._engine, narrowed)
