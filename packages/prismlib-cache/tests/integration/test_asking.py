@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -209,3 +210,143 @@ async def test_concurrent_readers_share_one_stream(cache: PrismCache) -> None:
 def test_a_value_for_a_caller_who_wants_chunks(cache: PrismCache) -> None:
     cache.put("say hello", "Hello you")
     assert list(cache.get_or_call("say hello", lambda: iter(["x"]), stream=True)) == ["Hello you"]
+
+
+def test_decorated_functions_share_answers_only_where_all_is_equal(cache: PrismCache) -> None:
+    def make(language: str) -> Callable[[str], str]:
+        @cache.cached
+        def ask(question: str) -> str:
+            return language
+
+        return ask
+
+    german, french = make("de"), make("fr")
+    assert (german("what is up"), french("what is up")) == ("de", "fr")
+    for document in ("doc A", "doc B"):
+        ask = cache.scope(context=document).cached(lambda q, d=document: d, name="ask")
+        assert ask("what is up") == ask("What is up?") == document
+
+
+def test_a_name_lets_definitions_share(cache: PrismCache, model: Model) -> None:
+    for _ in range(2):
+
+        @cache.cached(name="ask")
+        def ask(question: str) -> str:
+            return model.answer(question)
+
+        assert ask("what is up") == "answer 1 to what is up"
+
+
+def test_a_method_cannot_be_cached(cache: PrismCache) -> None:
+    with pytest.raises(CacheConfigurationError, match="is a method"):
+
+        class Bot:
+            @cache.cached
+            def ask(self, question: str) -> str:
+                return question
+
+
+@pytest.mark.parametrize("chunks", [["Hel", "lo"], [{"delta": "Hel"}, {"delta": "lo"}]])
+@pytest.mark.parametrize("bypass", [False, True])
+def test_the_form_is_the_same_on_a_miss_and_on_a_hit(
+    cache: PrismCache, chunks: list[Any], bypass: bool
+) -> None:
+    whole = "Hello" if chunks[0] == "Hel" else chunks
+
+    def call() -> Iterator[Any]:
+        return iter(chunks)
+
+    for _ in range(2):
+        assert cache.get_or_call("say hello", call, stream=False, bypass=bypass) == whole
+        assert list(cache.get_or_call("say hello", call, bypass=bypass)) == chunks
+    for _ in range(2):
+        one = cache.get_or_call("say one", lambda: "one", stream=True, bypass=bypass)
+        assert list(one) == ["one"]
+
+
+def test_a_stream_of_objects_read_whole_reaches_its_caller(cache: PrismCache) -> None:
+    chunks = [object(), object()]
+    assert cache.get_or_call("say hello", lambda: iter(chunks), stream=False) == chunks
+    assert cache.metrics().unstorable == 1
+
+
+@pytest.mark.parametrize("answer", [{"n": 10**5000}, json.loads("[" * 900 + "]" * 900)])
+def test_an_answer_that_is_hard_to_store_still_reaches_its_caller(
+    cache: PrismCache, answer: Any
+) -> None:
+    for _ in range(20):
+        answer = {"deeper": answer}
+    deep = [answer]
+    for _ in range(2000):
+        deep = [deep]
+    assert cache.get_or_call("what is up", lambda: deep) is deep
+
+
+async def test_a_sync_call_that_raises_stop_iteration_ends(cache: PrismCache) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await asyncio.wait_for(cache.aget_or_call("what is up", lambda: next(iter([]))), 30)
+
+
+def test_who_asks_after_a_removal_does_not_get_what_was_fetched_before(cache: PrismCache) -> None:
+    begun, go = threading.Event(), threading.Event()
+    answers: list[str] = []
+
+    def old() -> str:
+        begun.set()
+        assert go.wait(30)
+        return "stale"
+
+    asking = threading.Thread(
+        target=lambda: answers.append(cache.get_or_call("what does it cost", old))
+    )
+    asking.start()
+    assert begun.wait(30)
+    cache.invalidate(everything=True)
+    assert cache.get_or_call("what does it cost", lambda: "fresh") == "fresh"
+    go.set()
+    asking.join(30)
+    assert answers == ["stale"]
+    assert cache.lookup("what does it cost").answer == "fresh"
+
+
+def test_metrics_add_up_and_can_be_sent(cache: PrismCache) -> None:
+    def fail() -> str:
+        raise ConnectionError
+
+    cache.get_or_call("what is up", lambda: "much")
+    cache.get_or_call("what is up", lambda: "much")
+    cache.get_or_call("what is up", lambda: "much", bypass=True)
+    with pytest.raises(ConnectionError):
+        cache.get_or_call("who is there", fail)
+    figures = json.loads(json.dumps(cache.metrics().as_dict()))
+    assert figures["requests"] == 4
+    assert figures["unanswered"] == 1
+    assert figures["hits"] == figures["misses"] == figures["bypassed"] == 1
+    assert figures["hit_rate"] == 0.5
+
+
+def test_an_unknown_price_is_null_for_machines(build: Build) -> None:
+    cache = build(llm_model="our-own-model")
+    for _ in range(2):
+        cache.get_or_call("what is up", lambda: "much")
+    assert cache.metrics().as_dict()["cost_saved_usd"] is None
+    assert f"{cache.metrics().cost_saved_usd:.2f}" == "nan"
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": 1}, 3])
+def test_a_usage_must_be_one(usage: Any) -> None:
+    with pytest.raises(CacheConfigurationError, match="Usage"):
+        Reply("much", usage)
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        {"input_tokens": "5", "output_tokens": 1},
+        {"input_tokens": -1, "output_tokens": 1},
+        {"input_tokens": 5, "output_tokens": 1, "cached_tokens": 20},
+    ],
+)
+def test_a_usage_that_makes_no_sense_is_told(tokens: Any) -> None:
+    with pytest.raises(CacheConfigurationError):
+        Usage(**tokens)

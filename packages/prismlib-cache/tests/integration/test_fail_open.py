@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,9 +43,15 @@ class BrokenStore(MemoryStore):
         self._fail()
         return super().put(tenant, record)
 
-    def delete(self, tenant: bytes, keys: Collection[bytes]) -> int:
+    def delete(
+        self,
+        tenant: bytes,
+        keys: Collection[bytes],
+        *,
+        versions: Mapping[bytes, int] | None = None,
+    ) -> int:
         self._fail()
-        return super().delete(tenant, keys)
+        return super().delete(tenant, keys, versions=versions)
 
     def changes(self, tenant: bytes, since: int) -> Changes:
         self._fail()

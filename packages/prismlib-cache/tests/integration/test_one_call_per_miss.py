@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from doubles import WordEmbedder
 
 from prism.cache import PrismCache
 
@@ -184,3 +187,56 @@ def test_two_calls_that_ask_each_others_question_end(cache: PrismCache) -> None:
         other = pool.submit(cache.get_or_call, "beta topic", ask_other("alpha question"))
         assert one.result(30).startswith("alone")
         assert other.result(30).startswith("alone")
+
+
+class Counting(WordEmbedder):
+    def __init__(self) -> None:
+        self.texts = 0
+
+    def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        self.texts += len(texts)
+        return super().embed(texts)
+
+
+def test_a_text_in_flight_is_embedded_once(build: Build) -> None:
+    embedder, gate = Counting(), Gate()
+    cache = build(embedder=embedder)
+    with ThreadPoolExecutor(32) as pool:
+        answers = [pool.submit(cache.get_or_call, "what is up", gate) for _ in range(32)]
+        wait_for_followers(cache, 32)
+        gate.go.set()
+        assert {answer.result(30) for answer in answers} == {"answer 1"}
+    assert embedder.texts == 1
+
+
+def test_those_who_wait_for_a_similar_hit_have_hits(build: Build) -> None:
+    cache = build()
+    cache.put("what is up", "much")
+    with ThreadPoolExecutor(16) as pool:
+        asked = [
+            pool.submit(cache.get_or_call, "what is up please", lambda: "called") for _ in range(16)
+        ]
+        assert {answer.result(30) for answer in asked} == {"much"}
+    assert cache.metrics().similar_hits == 16
+
+
+async def test_who_wants_the_whole_of_a_running_stream_waits_for_it(cache: PrismCache) -> None:
+    go, calls = asyncio.Event(), 0
+
+    async def chunks() -> AsyncIterator[str]:
+        nonlocal calls
+        calls += 1
+        yield "Hel"
+        await go.wait()
+        yield "lo"
+
+    stream = await cache.aget_or_call("say hello", chunks)
+    wholes = [
+        asyncio.create_task(cache.aget_or_call("say hello", chunks, stream=False)) for _ in range(5)
+    ]
+    while cache.metrics().shared_calls < 5:
+        await asyncio.sleep(0.001)
+    go.set()
+    assert [chunk async for chunk in stream] == ["Hel", "lo"]
+    assert await asyncio.gather(*wholes) == ["Hello"] * 5
+    assert calls == 1

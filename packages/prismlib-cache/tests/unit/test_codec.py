@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._codec import decode, decode_chunks, encode, encode_chunks
+from prism.cache._codec import EncodedAnswer, decode, decode_chunks, encode, encode_chunks
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -30,13 +30,17 @@ def test_a_stream_comes_back_chunk_by_chunk(chunks: list[object]) -> None:
     assert decode_chunks(encoded) == chunks
 
 
-def test_a_stream_of_strings_has_a_whole_and_one_of_objects_has_not() -> None:
+def test_the_whole_of_a_stream_is_its_text_or_the_list_of_its_objects() -> None:
     text, objects = encode_chunks(["Hel", "lo"]), encode_chunks([{"delta": "Hel"}])
     assert text is not None
     assert objects is not None
     assert decode(text) == "Hello"
-    with pytest.raises(ValueError, match="stream of objects"):
-        decode(objects)
+    assert decode(objects) == [{"delta": "Hel"}]
+
+
+def test_an_unknown_encoding_is_told() -> None:
+    with pytest.raises(ValueError, match="unknown encoding"):
+        decode(EncodedAnswer(b"x", "zstd"))
 
 
 @pytest.mark.parametrize(

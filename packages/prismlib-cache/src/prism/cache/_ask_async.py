@@ -1,7 +1,7 @@
 """Ask from a coroutine; `_ask_sync` is the same walk from a thread.
 
-What would hold up the event loop leaves it: embedding and storing go to a pool, a sync `call_fn`
-gets a thread of its own.
+What would hold up the event loop leaves it: reading the store, embedding and storing go to pools, a
+sync `call_fn` gets a thread of its own.
 """
 
 from __future__ import annotations
@@ -11,18 +11,17 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from prism.cache._async_streams import AsyncSharedStream
+from prism.cache._async_streams import AsyncSharedStream, AsyncStreamReader
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
-from prism.cache._codec import EncodedAnswer, encode, encode_chunks
+from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._single_flight import Lead, Shared
 from prism.cache._stream_sources import areplay, iterate_in_threads
-from prism.cache._threads import run_in_own_thread, run_in_pool
+from prism.cache._threads import OwnThreads, run_in_own_thread, run_in_pool
 
 __all__ = ["ask"]
 
@@ -33,47 +32,46 @@ async def ask(
     """Answer a question; see `ScopedCache.aget_or_call`."""
     call = engine.begin(scope, query, call_fn, options)
     if options.bypass:
-        return engine.bypassed(await _invoke(engine, call_fn))
-    if not engine.find_exact(call):
-        await run_in_pool(lambda: engine.find_similar(call))
+        return engine.formed(call, (await _invoke(engine, call, call_fn))[0].answer, areplay)
+    if engine.is_behind:
+        await run_in_pool("store", engine.catch_up)
+    engine.find_exact(call)
     served = engine.serve(call, areplay)
     if served is not NOT_SERVED:
         return served
-    wait_s = engine.settings.wait_timeout_s
-    turn = await engine.flights.ajoin(call.finding.key, timeout_s=wait_s)
+    turn = await engine.flights.ajoin(call.flight, timeout_s=engine.settings.wait_timeout_s)
     if isinstance(turn, Shared):
         served = engine.serve_shared(call, turn.result, asyncio.get_running_loop())
-        return served if served is not NOT_SERVED else await _lead(engine, call, call_fn, None)
-    return await _lead(engine, call, call_fn, turn if isinstance(turn, Lead) else None)
+        if options.stream is False and isinstance(served, AsyncStreamReader):
+            served = await _drain(served)
+        if served is not NOT_SERVED:
+            return served
+    lead = turn if isinstance(turn, Lead) else None
+    with lead or contextlib.nullcontext():
+        # The leader before us may have stored it between our look and our turn.
+        engine.find_exact(call)
+        await run_in_pool("embed", lambda: engine.find_similar(call))
+        served = engine.serve(call, areplay)
+        if served is not NOT_SERVED:
+            engine.share_finding(call, lead)
+            return served
+        return await _call_model(engine, call, call_fn, lead)
 
 
-async def _lead(
+async def _call_model(
     engine: Engine, call: Call, call_fn: Callable[[], object], lead: Lead[Outcome] | None
 ) -> object:
     """Call the model, for those who wait too if there is a `lead`."""
-    with lead or contextlib.nullcontext():
-        if lead is not None:
-            served = engine.serve_again(call, areplay, lead)
-            if served is not NOT_SERVED:
-                return served
-        called_s = time.perf_counter()
-        reply = await _invoke(engine, call_fn)
-        answer = reply.answer
-        if isinstance(answer, AsyncIterator):
-            if call.options.stream is not False:
-                return _share_stream(engine, call, reply, lead, called_s)
-            encoded = encode_chunks([chunk async for chunk in answer])
-        else:
-            encoded = encode(answer)
-        call.call_s = time.perf_counter() - called_s
-        await _store(engine, call, reply, encoded)
-        return engine.end(call, reply, encoded, lead, areplay)
-
-
-def _share_stream(
-    engine: Engine, call: Call, reply: Reply[Any], lead: Lead[Outcome] | None, called_s: float
-) -> object:
-    """Pass a stream through as it comes, to all who ask meanwhile, and store it when complete."""
+    called_s = time.perf_counter()
+    reply, encoded = await _invoke(engine, call, call_fn)
+    call.call_s = time.perf_counter() - called_s
+    if not isinstance(reply.answer, AsyncIterator):
+        try:
+            await _store(engine, call, reply, encoded)
+        finally:
+            # Also if this caller is cancelled while it is stored: the answer is known.
+            engine.share(call, reply, encoded, lead)
+        return engine.formed(call, reply.answer, areplay)
 
     async def complete(chunks: tuple[object, ...]) -> None:
         call.call_s = time.perf_counter() - called_s
@@ -81,18 +79,21 @@ def _share_stream(
         if lead is not None:
             lead.close()
 
-    def abandon(error: BaseException | None) -> None:
-        engine.abandon(lead, error)
-
     stream = AsyncSharedStream[object](
-        reply.answer, on_complete=complete, on_abandon=abandon, on_error=engine.stream_failed
+        reply.answer,
+        on_complete=complete,
+        on_abandon=lambda error: engine.abandon(lead, error),
+        on_error=engine.stream_failed,
     )
     reader = stream.attach()
-    engine.share_stream(call, reply, stream, lead, called_s)
+    engine.share_stream(call, reply, stream, lead)
     return reader
 
 
-async def _invoke(engine: Engine, call_fn: Callable[[], object]) -> Reply[Any]:
+async def _invoke(
+    engine: Engine, call: Call, call_fn: Callable[[], object]
+) -> tuple[Reply[Any], EncodedAnswer | None]:
+    """Call the model; a stream that is wanted whole is read to its end."""
     with engine.calling():
         if inspect.iscoroutinefunction(call_fn) or inspect.isasyncgenfunction(call_fn):
             result: object = call_fn()
@@ -100,20 +101,32 @@ async def _invoke(engine: Engine, call_fn: Callable[[], object]) -> Reply[Any]:
             result = await run_in_own_thread(call_fn)
         if inspect.isawaitable(result):
             result = await cast("Awaitable[object]", result)
-    reply = result if isinstance(result, Reply) else Reply(result)
-    if isinstance(reply.answer, Iterator):
-        # One thread, so that a source which is not safe for threads sees only one.
-        source = iterate_in_threads(
-            reply.answer, executor=ThreadPoolExecutor(1, "prism-cache-stream")
-        )
-        return Reply(source, reply.usage, reply.model)
-    return reply
+        reply = result if isinstance(result, Reply) else Reply(result)
+        answer = reply.answer
+        if inspect.isawaitable(answer):
+            answer = await cast("Awaitable[object]", answer)
+        if isinstance(answer, Iterator):
+            answer = iterate_in_threads(answer, executor=OwnThreads())
+        if not isinstance(answer, AsyncIterator):
+            return reply.with_answer(answer), encode(answer)
+        if call.options.stream is not False:
+            return reply.with_answer(answer), None
+        chunks = [chunk async for chunk in answer]
+    return reply.with_answer(whole_of(chunks)), encode_chunks(chunks)
+
+
+async def _drain(reader: AsyncStreamReader[object]) -> object:
+    """Read a live stream of another caller to its end; if it breaks off it was not ours."""
+    try:
+        return whole_of([chunk async for chunk in reader])
+    except Exception:  # noqa: BLE001  the leader's caller gets it; this one calls for itself
+        return NOT_SERVED
 
 
 async def _store(
     engine: Engine, call: Call, reply: Reply[Any], encoded: EncodedAnswer | None
 ) -> None:
     if engine.is_durable:
-        await run_in_pool(lambda: engine.store(call, reply, encoded))
+        await run_in_pool("store", lambda: engine.store(call, reply, encoded))
     else:
         engine.store(call, reply, encoded)

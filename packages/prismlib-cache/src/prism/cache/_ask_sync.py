@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
-from prism.cache._codec import encode, encode_chunks
+from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._single_flight import Lead, Shared
 from prism.cache._stream_sources import replay
-from prism.cache._streams import SharedStream
+from prism.cache._streams import SharedStream, StreamReader
 from prism.cache.errors import CallError
 
 __all__ = ["ask"]
@@ -29,46 +29,42 @@ def ask(
         raise CallError("call_fn is async: await aget_or_call instead")
     call = engine.begin(scope, query, call_fn, options)
     if options.bypass:
-        return engine.bypassed(_invoke(engine, call_fn))
-    if not engine.find_exact(call):
-        engine.find_similar(call)
+        return engine.formed(call, _invoke(engine, call, call_fn)[0].answer, replay)
+    engine.catch_up()
+    engine.find_exact(call)
     served = engine.serve(call, replay)
     if served is not NOT_SERVED:
         return served
-    turn = engine.flights.join(call.finding.key, timeout_s=engine.settings.wait_timeout_s)
+    turn = engine.flights.join(call.flight, timeout_s=engine.settings.wait_timeout_s)
     if isinstance(turn, Shared):
         served = engine.serve_shared(call, turn.result, None)
-        return served if served is not NOT_SERVED else _lead(engine, call, call_fn, None)
-    return _lead(engine, call, call_fn, turn if isinstance(turn, Lead) else None)
+        if options.stream is False and isinstance(served, StreamReader):
+            served = _drain(served)
+        if served is not NOT_SERVED:
+            return served
+    lead = turn if isinstance(turn, Lead) else None
+    with lead or contextlib.nullcontext():
+        # The leader before us may have stored it between our look and our turn.
+        engine.find_exact(call)
+        engine.find_similar(call)
+        served = engine.serve(call, replay)
+        if served is not NOT_SERVED:
+            engine.share_finding(call, lead)
+            return served
+        return _call_model(engine, call, call_fn, lead)
 
 
-def _lead(
+def _call_model(
     engine: Engine, call: Call, call_fn: Callable[[], object], lead: Lead[Outcome] | None
 ) -> object:
     """Call the model, for those who wait too if there is a `lead`."""
-    with lead or contextlib.nullcontext():
-        if lead is not None:
-            served = engine.serve_again(call, replay, lead)
-            if served is not NOT_SERVED:
-                return served
-        called_s = time.perf_counter()
-        reply = _invoke(engine, call_fn)
-        answer = reply.answer
-        if isinstance(answer, Iterator):
-            if call.options.stream is not False:
-                return _share_stream(engine, call, reply, lead, called_s)
-            encoded = encode_chunks(list(answer))
-        else:
-            encoded = encode(answer)
-        call.call_s = time.perf_counter() - called_s
+    called_s = time.perf_counter()
+    reply, encoded = _invoke(engine, call, call_fn)
+    call.call_s = time.perf_counter() - called_s
+    if not isinstance(reply.answer, Iterator):
         engine.store(call, reply, encoded)
-        return engine.end(call, reply, encoded, lead, replay)
-
-
-def _share_stream(
-    engine: Engine, call: Call, reply: Reply[Any], lead: Lead[Outcome] | None, called_s: float
-) -> object:
-    """Pass a stream through as it comes, to all who ask meanwhile, and store it when complete."""
+        engine.share(call, reply, encoded, lead)
+        return engine.formed(call, reply.answer, replay)
 
     def complete(chunks: tuple[object, ...]) -> None:
         call.call_s = time.perf_counter() - called_s
@@ -76,25 +72,42 @@ def _share_stream(
         if lead is not None:
             lead.close()
 
-    def abandon(error: BaseException | None) -> None:
-        engine.abandon(lead, error)
-
     stream = SharedStream[object](
-        reply.answer, on_complete=complete, on_abandon=abandon, on_error=engine.stream_failed
+        reply.answer,
+        on_complete=complete,
+        on_abandon=lambda error: engine.abandon(lead, error),
+        on_error=engine.stream_failed,
     )
     reader = stream.attach()
-    engine.share_stream(call, reply, stream, lead, called_s)
+    engine.share_stream(call, reply, stream, lead)
     return reader
 
 
-def _invoke(engine: Engine, call_fn: Callable[[], object]) -> Reply[Any]:
+def _invoke(
+    engine: Engine, call: Call, call_fn: Callable[[], object]
+) -> tuple[Reply[Any], EncodedAnswer | None]:
+    """Call the model; a stream that is wanted whole is read to its end."""
     with engine.calling():
         result = call_fn()
-        answer = result.answer if isinstance(result, Reply) else result
+        reply = result if isinstance(result, Reply) else Reply(result)
+        answer = reply.answer
         if inspect.isawaitable(answer) or isinstance(answer, AsyncIterator):
             if inspect.iscoroutine(answer):
                 answer.close()
             raise CallError(
                 f"call_fn returned a {type(answer).__name__}, which only aget_or_call can await"
             )
-    return result if isinstance(result, Reply) else Reply(result)
+        if not isinstance(answer, Iterator):
+            return reply, encode(answer)
+        if call.options.stream is not False:
+            return reply, None
+        chunks = list(answer)
+    return reply.with_answer(whole_of(chunks)), encode_chunks(chunks)
+
+
+def _drain(reader: StreamReader[object]) -> object:
+    """Read a live stream of another caller to its end; if it breaks off it was not ours."""
+    try:
+        return whole_of(list(reader))
+    except Exception:  # noqa: BLE001  the leader's caller gets it; this one calls for itself
+        return NOT_SERVED

@@ -117,13 +117,14 @@ class PrismCache(ScopedCache):
 
         Raises:
             CacheConfigurationError: Not exactly one of the three was given.
-            StoreError: They are gone from memory; the store could not be told.
+            StoreError: They are gone from memory and will not come back here; the store could not
+                be told, and is told again at the next occasion.
             CacheClosedError: The cache was closed.
         """
         if (query is not None) + (tag is not None) + everything != 1:
             raise CacheConfigurationError("give exactly one of query, tag and everything=True")
         if query is not None:
-            return int(self._engine.remove_answer(self._scope, query))
+            return int(self._engine.remove_text(self._scope, query))
         if tag is not None:
             return self._engine.remove(lambda entry: tag in entry.tags)
         return self._engine.remove(lambda _: True)

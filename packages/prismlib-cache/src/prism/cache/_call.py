@@ -14,7 +14,7 @@ from prism.cache._scope import Scope
 from prism.cache._settings import check_tags, check_ttl
 from prism.cache._streams import SharedStream
 
-__all__ = ["NOT_SERVED", "AskOptions", "Call", "Outcome", "Replay", "in_form", "whole"]
+__all__ = ["NOT_SERVED", "AskOptions", "Call", "Outcome", "Replay", "in_form"]
 
 NOT_SERVED = object()
 """Stands where an answer would: there is none that fits. `None` could be an answer."""
@@ -65,7 +65,8 @@ class Call:
         options: What its caller chose.
         finding: What was found so far.
         asked_s: When it was asked, by the performance counter.
-        removals: The shelf's `removal_count` when it was asked.
+        removals: The shelf's `removal_count` when it was asked. Together with the key it names the
+            flight: who asks after a removal must not get what was fetched before it.
         call_s: Seconds that its call to the model took.
     """
 
@@ -77,31 +78,29 @@ class Call:
     removals: int
     call_s: float = 0.0
 
+    @property
+    def flight(self) -> tuple[bytes, int]:
+        """Name of the flight."""
+        return self.finding.key, self.removals
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What the leader of a flight shares: an answer at rest, or a stream on its way."""
+    """What the leader of a flight shares: what it found, an answer at rest, or a live stream."""
 
-    model: str
-    usage: Usage | None
+    model: str = ""
+    usage: Usage | None = None
     answer: EncodedAnswer | None = None
     stream: SharedStream[object] | AsyncSharedStream[object] | None = None
+    finding: Finding | None = None
 
 
 def in_form(answer: EncodedAnswer, replayed: Replay, *, stream: bool | None) -> object:
-    """Give a fresh copy in the form the caller wants, or `NOT_SERVED` if it has no such form."""
+    """Give a fresh copy in the form the caller wants: as it was stored if that is `None`.
+
+    Raises:
+        ValueError: It cannot be read.
+    """
     if answer.is_stream if stream is None else stream:
         return replayed(tuple(decode_chunks(answer)))
-    try:
-        return decode(answer)
-    except ValueError:
-        # A stream of objects for a caller who wants a whole: only the model can give that.
-        return NOT_SERVED
-
-
-def whole(answer: EncodedAnswer) -> object:
-    """Give a fresh copy as one value: of a stream of objects the list of them."""
-    try:
-        return decode(answer)
-    except ValueError:
-        return decode_chunks(answer)
+    return decode(answer)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["EncodedAnswer", "decode", "decode_chunks", "encode", "encode_chunks"]
+__all__ = ["EncodedAnswer", "decode", "decode_chunks", "encode", "encode_chunks", "whole_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,21 @@ def encode(answer: object) -> EncodedAnswer | None:
         return EncodedAnswer(answer.encode("utf-8", "surrogatepass"), "text")
     if type(answer) is bytes:
         return EncodedAnswer(answer, "bytes")
-    if answer is None or not _survives_json(answer):
+    if answer is None:
         return None
-    return EncodedAnswer(_to_json(answer), "json")
+    return _encode_json(answer, "json")
 
 
 def encode_chunks(chunks: Sequence[object]) -> EncodedAnswer | None:
     """Encode the chunks of a complete stream, or tell that they cannot be stored."""
-    return EncodedAnswer(_to_json(list(chunks)), "stream") if _survives_json(list(chunks)) else None
+    return _encode_json(list(chunks), "stream")
 
 
 def decode(answer: EncodedAnswer) -> object:
-    """Make a fresh copy of a stored answer; a stored stream of strings gives their whole text.
+    """Make a fresh copy of a stored answer; a stored stream as one value.
 
     Raises:
-        ValueError: A stream of other things than strings has no whole.
+        ValueError: It cannot be read: damaged, or written by a newer version.
     """
     match answer.encoding:
         case "text":
@@ -60,11 +60,17 @@ def decode(answer: EncodedAnswer) -> object:
             return answer.payload
         case "json":
             return json.loads(answer.payload)
-        case _:
-            chunks = decode_chunks(answer)
-            if not all(isinstance(chunk, str) for chunk in chunks):
-                raise ValueError("stored as a stream of objects, which has no whole")
-            return "".join(map(str, chunks))
+        case "stream":
+            return whole_of(decode_chunks(answer))
+        case encoding:
+            raise ValueError(f"stored in the unknown encoding {encoding!r}")
+
+
+def whole_of(chunks: list[object]) -> object:
+    """Give chunks as one value: the text of strings, else the list itself."""
+    if all(isinstance(chunk, str) for chunk in chunks):
+        return "".join(map(str, chunks))
+    return chunks
 
 
 def decode_chunks(answer: EncodedAnswer) -> list[object]:
@@ -77,10 +83,15 @@ def decode_chunks(answer: EncodedAnswer) -> list[object]:
     return chunks
 
 
-def _to_json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(
-        "utf-8", "surrogatepass"
-    )
+def _encode_json(value: object, encoding: str) -> EncodedAnswer | None:
+    try:
+        if not _survives_json(value):
+            return None
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    except (RecursionError, ValueError):
+        # Nested too deep, or a number of too many digits.
+        return None
+    return EncodedAnswer(text.encode("utf-8", "surrogatepass"), encoding)
 
 
 def _survives_json(value: object) -> bool:

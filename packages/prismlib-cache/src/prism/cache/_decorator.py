@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import uuid
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -20,7 +21,11 @@ Answer = TypeVar("Answer")
 
 
 def cached(
-    engine: Engine, scope: Scope, function: Callable[Parameters, Answer]
+    engine: Engine,
+    scope: Scope,
+    function: Callable[Parameters, Answer],
+    *,
+    name: str | None = None,
 ) -> Callable[Parameters, Answer]:
     """Wrap `function` so that the cache answers for it; see `ScopedCache.cached`."""
     signature = inspect.signature(function)
@@ -29,15 +34,20 @@ def cached(
         raise CacheConfigurationError(
             f"{_name(function)} has no parameter for the question: its first one is taken as that"
         )
+    if first.name in ("self", "cls"):
+        raise CacheConfigurationError(
+            f"{_name(function)} is a method: decorate a function, or call get_or_call inside it"
+        )
     question_name = first.name
     is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
     options = AskOptions.of(stream=True if is_stream else None)
+    identity = _identity(function) if name is None else name
 
     def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Scope, str]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         rest = {name: value for name, value in bound.arguments.items() if name != question_name}
-        context: ScopeValue = {"function": _name(function), "arguments": rest}
+        context: ScopeValue = {"function": identity, "arguments": rest, "within": scope.context}
         return scope.narrowed(context=context), cast(str, bound.arguments[question_name])
 
     if inspect.isasyncgenfunction(function):
@@ -66,6 +76,13 @@ def cached(
         return cast(Answer, _ask_sync.ask(engine, *split(args, kwargs), call, options))
 
     return ask
+
+
+def _identity(function: Callable[..., object]) -> str:
+    """Name what a function does, as far as its definition does."""
+    name = f"{getattr(function, '__module__', '')}.{_name(function)}"
+    has_one_definition = "<" not in name and getattr(function, "__closure__", None) is None
+    return name if has_one_definition else f"{name} {uuid.uuid4()}"
 
 
 def _name(function: Callable[..., object]) -> str:

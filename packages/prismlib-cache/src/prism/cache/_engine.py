@@ -1,7 +1,7 @@
 """The steps of asking, as far as threads and coroutines take them alike, and everything but asking.
 
-    sweep, sync ─▶ exact ─▶ embed, similar ─▶ flight ─▶ exact again ─▶ call ─▶ store ─▶ share
-                     │hit        │hit            │shared     │hit
+    catch up ─▶ exact ─▶ flight ─▶ exact again ─▶ embed, similar ─▶ call ─▶ store ─▶ share
+                  │hit      │shared      │hit              │hit
 
 `_ask_sync` and `_ask_async` walk these steps and differ only in how they wait. What goes wrong on
 the way, other than in `call_fn`, is counted and logged, and the walk goes on as if nothing had been
@@ -14,24 +14,25 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from prism.cache._async_streams import AsyncSharedStream
-from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome, Replay, in_form, whole
-from prism.cache._codec import EncodedAnswer, encode
+from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome, Replay, in_form
+from prism.cache._codec import EncodedAnswer, decode, encode
 from prism.cache._explanation import Lookup
 from prism.cache._finder import Finder, Finding
+from prism.cache._forks import hold_over_fork
 from prism.cache._metrics import CacheMetrics, Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
-from prism.cache._shelf import Entry, Shelf
+from prism.cache._shelf import Entry, Kept, Shelf
 from prism.cache._single_flight import Lead, SingleFlight
 from prism.cache._stream_sources import areplay, replay
 from prism.cache._streams import SharedStream
-from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError
+from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder
 
@@ -59,7 +60,7 @@ class Engine:
         clock: Callable[[], float],
     ) -> None:
         self.settings = settings
-        self.flights = SingleFlight[bytes, Outcome]()
+        self.flights = SingleFlight[tuple[bytes, int], Outcome]()
         self.is_durable = store is not None
         self._clock = clock
         self._owned_store = owned_store
@@ -71,6 +72,7 @@ class Engine:
         )
         self._finder = Finder(settings, shelf=self._shelf, embedder=embedder)
         self._is_closed = False
+        hold_over_fork(self, self._ledger.lock, self._prices.lock)
 
     def begin(
         self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions
@@ -84,21 +86,28 @@ class Engine:
         finding = Finding(b"") if options.bypass else self._finder.unsought(scope, query)
         return Call(scope, query, options, finding, asked_s, self._shelf.removal_count)
 
-    def bypassed(self, reply: Reply[Any]) -> object:
-        """Count a question that the cache had no part in."""
-        self._ledger.count("bypassed")
-        return reply.answer
+    @property
+    def is_behind(self) -> bool:
+        """Whether `catch_up` has something to do. Microseconds; never raises."""
+        with self._survive("store"):
+            return self._shelf.is_behind
+        return False
 
-    def find_exact(self, call: Call) -> bool:
-        """Look for the same text. Microseconds, unless another process stored something."""
-        self._catch_up()
+    def catch_up(self) -> None:
+        """Take in what time and other processes did; never raises."""
+        with self._survive("store"):
+            if self._shelf.is_behind:
+                self._shelf.catch_up()
+
+    def find_exact(self, call: Call) -> None:
+        """Look for the same text. Microseconds."""
         self._finder.find_exact(call.finding)
-        return call.finding.entry is not None
 
     def find_similar(self, call: Call) -> None:
-        """Look for another wording. Milliseconds, for the embedding."""
-        with self._survive("lookup"):
-            self._finder.find_similar(call.scope, call.query, call.finding)
+        """Look for another wording if the same text was not found. Milliseconds; never raises."""
+        if call.finding.entry is None:
+            with self._survive("lookup"):
+                self._finder.find_similar(call.scope, call.query, call.finding)
 
     def serve(self, call: Call, replayed: Replay) -> object:
         """Give the found answer in the caller's form, or `NOT_SERVED`."""
@@ -107,41 +116,34 @@ class Engine:
             return NOT_SERVED
         with self._survive("answer"):
             answer = in_form(entry.answer, replayed, stream=call.options.stream)
-            if answer is not NOT_SERVED:
-                entry.hits += 1
-                self._note_savings(entry.model, entry.usage, call.query, entry.answer)
-                kind = "exact_hits" if call.finding.is_exact else "similar_hits"
-                self._ledger.hit(kind, time.perf_counter() - call.asked_s)
-                return answer
+            entry.hits += 1
+            self._note_savings(entry.model, entry.usage, call.query, entry.answer)
+            kind = "exact_hits" if call.finding.is_exact else "similar_hits"
+            self._ledger.hit(kind, time.perf_counter() - call.asked_s)
+            return answer
+        call.finding.entry = None
         return NOT_SERVED
-
-    def serve_again(self, call: Call, replayed: Replay, lead: Lead[Outcome]) -> object:
-        """Look once more for the same text, now that nobody else is asking the model for it.
-
-        The leader before us may have stored it between our lookup and our turn.
-        """
-        self._finder.find_exact(call.finding)
-        served = self.serve(call, replayed)
-        entry = call.finding.entry
-        if served is not NOT_SERVED and entry is not None:
-            lead.succeed(Outcome(entry.model, entry.usage, entry.answer))
-        return served
 
     def serve_shared(
         self, call: Call, outcome: Outcome, loop: asyncio.AbstractEventLoop | None
     ) -> object:
         """Give what the leader of our flight got in our form, or `NOT_SERVED`.
 
-        A live stream is shared among threads, or among the tasks of one loop.
+        A live stream is given as a reader of it, to threads among themselves and to the tasks of
+        one loop among themselves.
         """
         served: object = NOT_SERVED
+        replayed: Replay = replay if loop is None else areplay
+        if outcome.finding is not None:
+            call.finding.entry, call.finding.is_exact = (
+                outcome.finding.entry,
+                outcome.finding.is_exact,
+            )
+            return self.serve(call, replayed)
         with self._survive("answer"):
             stream = outcome.stream
             if outcome.answer is not None:
-                replayed = replay if loop is None else areplay
                 served = in_form(outcome.answer, replayed, stream=call.options.stream)
-            elif call.options.stream is False:
-                return NOT_SERVED
             elif (isinstance(stream, SharedStream) and loop is None) or (
                 isinstance(stream, AsyncSharedStream) and stream.loop is loop
             ):
@@ -150,6 +152,11 @@ class Engine:
                 self._ledger.count("shared_calls")
                 self._note_savings(outcome.model, outcome.usage, call.query, outcome.answer)
         return served
+
+    def share_finding(self, call: Call, lead: Lead[Outcome] | None) -> None:
+        """Let those who wait have the stored answer that was found."""
+        if lead is not None:
+            lead.succeed(Outcome(finding=call.finding))
 
     @contextlib.contextmanager
     def calling(self) -> Iterator[None]:
@@ -164,29 +171,26 @@ class Engine:
     def store(self, call: Call, reply: Reply[Any], answer: EncodedAnswer | None) -> None:
         """Store what the model said, durably if there is a store; never raises."""
         with self._survive("store"):
-            is_kept = answer is not None and self._shelf.keep(
-                self._record(call, reply, answer), since=call.removals
-            )
-            if not is_kept:
+            if answer is None:
+                self._ledger.count("unstorable")
+                return
+            record = self._record(call, reply, answer)
+            if self._shelf.keep(record, since=call.removals) is Kept.TOO_LARGE:
                 self._ledger.count("unstorable")
 
-    def end(
+    def share(
         self,
         call: Call,
         reply: Reply[Any],
         answer: EncodedAnswer | None,
         lead: Lead[Outcome] | None,
-        replayed: Replay,
-    ) -> object:
-        """Share an answer with those who wait, count the miss, give the caller its form."""
+    ) -> None:
+        """Let those who wait have the model's answer, and count the miss."""
         if lead is not None and answer is None:
             lead.release()
         elif lead is not None:
             lead.succeed(Outcome(reply.model or call.scope.model, reply.usage, answer))
         self._count_miss(call)
-        if answer is not None and answer.is_stream:
-            return whole(answer)
-        return replayed((reply.answer,)) if call.options.stream else reply.answer
 
     def share_stream(
         self,
@@ -194,13 +198,18 @@ class Engine:
         reply: Reply[Any],
         stream: SharedStream[object] | AsyncSharedStream[object],
         lead: Lead[Outcome] | None,
-        called_s: float,
     ) -> None:
         """Let those who wait and those who come read a live stream, and count the miss."""
-        call.call_s = time.perf_counter() - called_s
         if lead is not None:
             lead.share_live(Outcome(reply.model or call.scope.model, reply.usage, stream=stream))
         self._count_miss(call)
+
+    def formed(self, call: Call, answer: object, replayed: Replay) -> object:
+        """Give the model's own answer in the caller's form, and count what was bypassed."""
+        if call.options.bypass:
+            self._ledger.count("bypassed")
+        is_chunks = isinstance(answer, (Iterator, AsyncIterator))
+        return replayed((answer,)) if call.options.stream and not is_chunks else answer
 
     def abandon(self, lead: Lead[Outcome] | None, error: BaseException | None) -> None:
         """End a stream that will not be complete."""
@@ -217,16 +226,18 @@ class Engine:
     def lookup(self, scope: Scope, query: str) -> Lookup:
         """See `ScopedCache.lookup`."""
         self._check(query)
-        self._catch_up()
+        self.catch_up()
         finding, explanation = self._finder.explain(scope, query)
-        if finding.entry is None:
-            return Lookup(hit=False, explanation=explanation)
-        return Lookup(
-            hit=True,
-            answer=whole(finding.entry.answer),
-            age_s=self._clock() - finding.entry.created_at,
-            explanation=explanation,
-        )
+        entry = finding.entry
+        if entry is not None:
+            with self._survive("answer"):
+                return Lookup(
+                    hit=True,
+                    answer=decode(entry.answer),
+                    age_s=self._clock() - entry.created_at,
+                    explanation=explanation,
+                )
+        return Lookup(hit=False, explanation=explanation)
 
     def put(
         self, scope: Scope, query: str, answer: object, usage: Usage | None, options: AskOptions
@@ -242,30 +253,38 @@ class Engine:
         removals = self._shelf.removal_count
         finding.vector = self._finder.embed(query)
         call = Call(scope, query, options, finding, time.perf_counter(), removals)
-        self._shelf.keep(self._record(call, Reply(answer, usage), encoded), since=removals)
+        kept = self._shelf.keep(self._record(call, Reply(answer, usage), encoded), since=removals)
+        if kept is Kept.TOO_LARGE:
+            raise CacheConfigurationError(
+                f"an answer of {len(encoded.payload):,} bytes is larger than all the room there "
+                f"is: max_bytes is {self.settings.max_bytes:,}"
+            )
+        if kept is Kept.NOT_DURABLE:
+            raise StoreError("the answer is in memory but could not be written to the store")
 
     def remove(self, matches: Callable[[Entry], bool]) -> int:
         """Remove entries from memory and store; see `PrismCache.invalidate`."""
         self._check("")
-        self._shelf.sync()
         return self._shelf.remove(matches)
 
-    def remove_answer(self, scope: Scope, query: str, *, counts_as_wrong: bool = False) -> bool:
-        """Remove what this question would be answered with; only the same text if it is exact."""
+    def remove_text(self, scope: Scope, query: str) -> bool:
+        """Remove the answer to this very text."""
         self._check(query)
-        self._shelf.sync()
-        finding = self._finder.unsought(scope, query)
-        self._finder.find_exact(finding)
-        if counts_as_wrong:
-            self._ledger.count("feedback_wrong")
-            if finding.entry is None:
-                self._finder.find_similar(scope, query, finding)
+        key = self._finder.unsought(scope, query).key
+        return self._shelf.remove(lambda entry: entry.key == key) > 0
+
+    def remove_wrong(self, scope: Scope, query: str) -> bool:
+        """Remove what this question would be answered with, in whatever words it is stored."""
+        self._check(query)
+        self._ledger.count("feedback_wrong")
+        self.catch_up()
+        finding, _ = self._finder.explain(scope, query)
         key = finding.key if finding.entry is None else finding.entry.key
         return self._shelf.remove(lambda entry: entry.key == key) > 0
 
     def metrics(self) -> CacheMetrics:
         """See `PrismCache.metrics`."""
-        self._shelf.sweep()
+        self.catch_up()
         savings = self._prices.savings()
         return self._ledger.snapshot(
             entries=len(self._shelf),
@@ -289,12 +308,6 @@ class Engine:
             raise CacheClosedError("this cache was closed")
         if not isinstance(query, str):
             raise CallError(f"query must be a string, not a {type(query).__name__}")
-
-    def _catch_up(self) -> None:
-        """Take in what time and other processes did."""
-        with self._survive("store"):
-            self._shelf.sweep()
-            self._shelf.sync()
 
     def _count_miss(self, call: Call) -> None:
         if (guard := call.finding.blocking_guard) is not None:

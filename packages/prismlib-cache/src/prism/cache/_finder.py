@@ -13,9 +13,18 @@ from prism.cache._scope import Scope, question_key
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Shelf
 from prism.cache._verdict import Candidate, Judgement, Policy, judge, required_score
-from prismresonance.embed import Embedder
+from prismresonance.embed import Embedder, SelectiveEmbedder
+from prismresonance.errors import EmbeddingError
 
 __all__ = ["Finder", "Finding"]
+
+# Longer texts are documents with a question somewhere in them. What they share outweighs where they
+# differ, so no cosine tells them apart; and the guards read no further.
+_LONGEST_QUESTION = 1_000
+_NOT_COMPARED = (
+    "only the same text could hit: this one is too long for a question, or the embedder cannot "
+    "read it whole"
+)
 
 
 @dataclass(slots=True)
@@ -26,7 +35,7 @@ class Finding:
         key: The exact key of the question in its scope.
         entry: The entry that answers it; `None` on a miss.
         is_exact: Whether the entry holds the same text.
-        vector: The question's vector; `None` while it is not embedded.
+        vector: The question's vector; `None` if it was not embedded.
         judged: The candidates that were judged, the nearest first.
         required: Score a hit needed, before penalties.
     """
@@ -88,6 +97,8 @@ class Finder:
         """
         if finding.vector is None:
             finding.vector = self.embed(question)
+        if finding.vector is None:
+            return None
         near = self._shelf.near(finding.vector, scope.key)
         candidates = [Candidate(e.question, cosine, e.sketch) for e, cosine in near]
         judged: list[Judgement] = []
@@ -116,15 +127,33 @@ class Finder:
         return finding, Explanation(
             question=question,
             decision="miss" if entry is None else "similar",
-            reason=_reason(finding.judged),
+            reason=_reason(finding.judged) if finding.vector is not None else _NOT_COMPARED,
             matched=None if entry is None else entry.question,
             required=self.policy.required,
             candidates=finding.judged,
         )
 
-    def embed(self, question: str) -> npt.NDArray[np.float32]:
-        """Embed one question: a unit vector, or zeros if the model sees nothing in it."""
-        vector: npt.NDArray[np.float32] = self._embedder.embed([question])[0]
+    def embed(self, question: str) -> npt.NDArray[np.float32] | None:
+        """Embed one question: a unit vector, zeros if the model sees nothing in it.
+
+        Returns:
+            `None` if the question is not to be compared: longer than a question is, or not seen
+            whole by the embedder, to whom two such texts may look the same.
+
+        Raises:
+            EmbeddingError: The embedder gave something else than one finite vector of its width.
+        """
+        if len(question) > _LONGEST_QUESTION:
+            return None
+        if isinstance(self._embedder, SelectiveEmbedder) and not self._embedder.reads(question):
+            return None
+        rows = np.asarray(self._embedder.embed([question]), dtype=np.float32)
+        if rows.shape != (1, self._embedder.dim) or not np.isfinite(rows).all():
+            raise EmbeddingError(
+                f"{self._embedder.model_id} gave shape {rows.shape} for one text, or numbers that "
+                f"are not finite; expected are (1, {self._embedder.dim})"
+            )
+        vector: npt.NDArray[np.float32] = rows[0]
         return vector
 
 

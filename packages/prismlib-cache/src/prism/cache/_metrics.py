@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 __all__ = ["CacheMetrics", "Ledger"]
 
@@ -23,10 +24,10 @@ class CacheMetrics:
         exact_hits: Answered from the store: the same text.
         similar_hits: Answered from the store: another wording.
         shared_calls: Answered by a call that another caller had in flight for the same text.
-        misses: Answered by a call of their own.
+        misses: Answered by a call of their own; a stream counts when it begins.
         bypassed: Asked with `bypass=True`; the cache had no part in them.
         calls: Calls to the model, failed ones included.
-        failed_calls: Calls that raised or were cancelled.
+        failed_calls: Calls that raised or were cancelled, streams that broke off included.
         guarded: Misses whose best candidate had the score but met a guard's veto or penalty.
         vetoes: Those misses by the guard that objected first.
         unstorable: Answers that could not be stored: not text, bytes or plain JSON values.
@@ -76,6 +77,24 @@ class CacheMetrics:
     miss_overhead_p50_s: float | None
     miss_overhead_p95_s: float | None
 
+    def as_dict(self) -> dict[str, Any]:
+        """Give all figures with `hits`, `hit_rate` and `unanswered` as plain JSON values.
+
+        An unknown price is `None` here.
+        """
+        figures = asdict(self) | {
+            name: getattr(self, name) for name in ("hits", "hit_rate", "unanswered")
+        }
+        if math.isnan(self.cost_saved_usd):
+            figures["cost_saved_usd"] = None
+        return figures
+
+    @property
+    def unanswered(self) -> int:
+        """Questions without an answer yet, or whose call failed before it answered."""
+        answered = self.hits + self.shared_calls + self.misses + self.bypassed
+        return self.requests - answered
+
     @property
     def hits(self) -> int:
         """Questions answered from the store: `exact_hits + similar_hits`."""
@@ -83,12 +102,12 @@ class CacheMetrics:
 
     @property
     def hit_rate(self) -> float:
-        """Share of questions that cost no call: `(hits + shared_calls) / (requests - bypassed)`.
+        """Share of answered questions that cost no call of their own.
 
-        0 before the first question.
+        `(hits + shared_calls) / (hits + shared_calls + misses)`; 0 before the first answer.
         """
-        asked = self.requests - self.bypassed
-        return (self.hits + self.shared_calls) / asked if asked else 0.0
+        free = self.hits + self.shared_calls
+        return free / (free + self.misses) if free + self.misses else 0.0
 
 
 @dataclass(slots=True)
@@ -98,41 +117,42 @@ class Ledger:
     counts: Counter[str] = field(default_factory=Counter)
     vetoes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    # Re-entrant: a finalizer that counts may interrupt its own thread while it counts.
+    lock: Any = field(default_factory=threading.RLock)
     _hit_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     _overhead_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
 
     def count(self, event: str, times: int = 1) -> None:
         """Count an event by the name of its metric."""
-        with self._lock:
+        with self.lock:
             self.counts[event] += times
 
     def veto(self, guard: str) -> None:
         """Count a miss that a guard caused."""
-        with self._lock:
+        with self.lock:
             self.counts["guarded"] += 1
             self.vetoes[guard] += 1
 
     def error(self, place: str) -> None:
         """Count a failure inside the cache that a question survived."""
-        with self._lock:
+        with self.lock:
             self.errors[place] += 1
 
     def hit(self, kind: str, latency_s: float) -> None:
         """Count a hit with its latency. `kind` is `exact_hits` or `similar_hits`."""
-        with self._lock:
+        with self.lock:
             self.counts[kind] += 1
             self._hit_s.append(latency_s)
 
     def miss(self, overhead_s: float) -> None:
         """Count a miss with what the cache added to its call."""
-        with self._lock:
+        with self.lock:
             self.counts["misses"] += 1
             self._overhead_s.append(overhead_s)
 
     def snapshot(self, **gauges: float) -> CacheMetrics:
         """Freeze the counters together with what others measure."""
-        with self._lock:
+        with self.lock:
             counts, hit_s, overhead_s = self.counts.copy(), [*self._hit_s], [*self._overhead_s]
             vetoes, errors = dict(self.vetoes), dict(self.errors)
         counted = {
@@ -145,8 +165,8 @@ class Ledger:
         }  # fmt: skip
         return CacheMetrics(
             **counted,
-            vetoes=MappingProxyType(vetoes),
-            cache_errors=MappingProxyType(errors),
+            vetoes=vetoes,
+            cache_errors=errors,
             hit_latency_p50_s=_percentile(hit_s, 0.50),
             hit_latency_p95_s=_percentile(hit_s, 0.95),
             miss_overhead_p50_s=_percentile(overhead_s, 0.50),

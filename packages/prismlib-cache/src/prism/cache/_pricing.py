@@ -13,6 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prism.cache.errors import CacheConfigurationError
+
 __all__ = ["PriceBook", "Savings", "Usage", "estimate_tokens"]
 
 _log = logging.getLogger("prism.cache")
@@ -30,11 +32,27 @@ class Usage:
         input_tokens: Prompt tokens, cached ones included.
         output_tokens: Answer tokens, reasoning included.
         cached_tokens: The part of the input that was billed as cached.
+
+    Raises:
+        CacheConfigurationError: A number is not whole or below 0, or more was cached than read.
     """
 
     input_tokens: int
     output_tokens: int
     cached_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("input_tokens", "output_tokens", "cached_tokens"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise CacheConfigurationError(
+                    f"{name} must be a whole number from 0, not {value!r}"
+                )
+        if self.cached_tokens > self.input_tokens:
+            raise CacheConfigurationError(
+                f"cached_tokens are a part of input_tokens: {self.cached_tokens} is more than "
+                f"{self.input_tokens}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +86,8 @@ class PriceBook:
     """Adds up what hits saved. Safe for threads."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
+        self._is_pricing = False
         self._notes: Counter[tuple[str, Usage, bool, int]] = Counter()
         self._priced_hits = 0
         self._savings = Savings()
@@ -76,19 +95,21 @@ class PriceBook:
     def note(self, model: str, usage: Usage, *, is_estimated: bool, now: float) -> None:
         """Note one hit that replaced a call to `model`. `now` is in seconds since the epoch."""
         hour = int(now // _HOUR_S)
-        with self._lock:
+        with self.lock:
             self._notes[model, usage, is_estimated, hour] += 1
-            is_full = len(self._notes) >= _MANY_NOTES
+            is_full = len(self._notes) >= _MANY_NOTES and not self._is_pricing
+            self._is_pricing |= is_full
         if is_full:
             # Off the hot path: pricing 4,096 notes takes a third of a second.
             threading.Thread(target=self.savings, name="prism-cache-prices", daemon=True).start()
 
     def savings(self) -> Savings:
         """Price what was noted since the last call and give the sums."""
-        with self._lock:
+        with self.lock:
             notes, self._notes = self._notes, Counter()
         priced = [(note, hits, _price(note[0], note[1], note[3])) for note, hits in notes.items()]
-        with self._lock:
+        with self.lock:
+            self._is_pricing = False
             for (_, usage, is_estimated, _), hits, price in priced:
                 self._add(usage, hits, price, is_estimated=is_estimated)
             if self._savings.unpriced_hits and not self._priced_hits:
@@ -127,4 +148,6 @@ def _price(model: str, usage: Usage, hour: int) -> float | None:
         return float(genai_prices.calc_price(tokens, model, genai_request_timestamp=at).total_price)
     except LookupError:
         _log.debug("no price known for model %s", model)
-        return None
+    except (ArithmeticError, ValueError):
+        _log.warning("the price table failed for model %s", model, exc_info=True)
+    return None

@@ -44,7 +44,7 @@ class Scope:
 
     tenant_id: str
     model: str
-    system_prompt: str | None = None
+    system_prompt: str | None = field(default=None, repr=False)
     tools: ScopeValue = field(default=None, repr=False)
     parameters: ScopeValue = field(default=None, repr=False)
     history: ScopeValue = field(default=None, repr=False)
@@ -61,7 +61,10 @@ class Scope:
         for name in (
             "tenant_id", "model", "system_prompt", "tools", "parameters", "history", "context",
         ):  # fmt: skip
-            _feed(digest.update, getattr(self, name), name)
+            try:
+                _feed(digest.update, getattr(self, name), name)
+            except RecursionError:
+                raise ScopeError(f"{name} is nested too deep, or holds itself") from None
         object.__setattr__(self, "key", digest.digest()[:16])
 
     def narrowed(
@@ -118,7 +121,8 @@ def _feed(update: Callable[[bytes], None], value: object, place: str) -> None:
             for key in value:
                 if not isinstance(key, str):
                     raise ScopeError(
-                        f"{place} has the key {key!r}: keys must be strings to be told apart"
+                        f"{place} has a key of type {type(key).__name__}: keys must be strings to "
+                        "be told apart"
                     )
             for key in sorted(value):
                 _feed(update, key, place)
@@ -129,7 +133,9 @@ def _feed(update: Callable[[bytes], None], value: object, place: str) -> None:
                 _feed(update, item, f"{place}[{position}]")
         case AbstractSet():
             raise ScopeError(f"{place} is a set, which has no order: pass a sorted list")
-        case _ if callable(dump := getattr(value, "model_dump", None)):
+        case _ if not isinstance(value, type) and callable(
+            dump := getattr(value, "model_dump", None)
+        ):
             # What provider SDKs use for messages and tools.
             _feed(update, dump(mode="json"), place)
         case _:

@@ -139,19 +139,36 @@ class ScopedCache:
         options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
         return await _ask_async.ask(self._engine, self._scope, query, call_fn, options)
 
-    def cached(self, function: Callable[Parameters, Answer]) -> Callable[Parameters, Answer]:
+    @overload
+    def cached(
+        self, function: Callable[Parameters, Answer], *, name: str | None = None
+    ) -> Callable[Parameters, Answer]: ...
+
+    @overload
+    def cached(
+        self, function: None = None, *, name: str | None = None
+    ) -> Callable[[Callable[Parameters, Answer]], Callable[Parameters, Answer]]: ...
+
+    def cached(
+        self, function: Callable[..., object] | None = None, *, name: str | None = None
+    ) -> object:
         """Decorate a function whose first argument is the question.
 
         Sync and async functions and generators all work. Further arguments become part of the scope
-        and must match exactly.
+        and must match exactly; so does the function itself, by its module and name. A function
+        defined inside another one may close over anything, so each of its definitions has answers
+        of its own, which do not outlive the process, unless it is given a name.
 
-            @cache.cached
-            def ask(question: str, *, language: str) -> str: ...
+        Args:
+            function: The function; `None` in the form `@cache.cached(name="...")`.
+            name: Under which name it keeps its answers, in place of its module and name.
 
         Raises:
-            CacheConfigurationError: The function has no parameter for the question.
+            CacheConfigurationError: The function has no parameter for the question, or is a method.
         """
-        return cached(self._engine, self._scope, function)
+        if function is None:
+            return lambda function: self.cached(function, name=name)
+        return cached(self._engine, self._scope, function, name=name)
 
     def lookup(self, query: str) -> Lookup:
         """Say whether the cache would answer, with what and why, without calling anything.
@@ -203,12 +220,10 @@ class ScopedCache:
 
         Raises:
             CacheClosedError: The cache was closed.
-            StoreError: It is gone from memory; the store could not be told.
+            StoreError: It is gone from memory; the store is told again at the next occasion.
             Exception: The embedder failed.
         """
-        return (
-            self._engine.remove_answer(self._scope, query, counts_as_wrong=True) if wrong else False
-        )
+        return wrong and self._engine.remove_wrong(self._scope, query)
 
     def scope(
         self,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from prism.cache.errors import CacheConfigurationError
 
 __all__ = ["CacheSettings", "check_tags", "check_ttl"]
+
+
+# Below this hardly an entry fits: with a vector of 384 one takes about 8 kB.
+_LEAST_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +58,18 @@ class CacheSettings:
         if self.similarity_threshold is not None:
             _check_number("similarity_threshold", self.similarity_threshold, above=0, at_most=1)
         check_ttl(self.ttl_s)
-        for name in ("max_bytes", "max_entries"):
+        for name, least in (("max_bytes", _LEAST_BYTES), ("max_entries", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise CacheConfigurationError(
-                    f"{name} must be a whole number from 1, not {value!r}"
+                    f"{name} must be a whole number from {least:,}, not {value!r}"
                 )
+        if not isinstance(self.strict, bool):
+            raise CacheConfigurationError(f"strict must be True or False, not {self.strict!r}")
+        if not isinstance(self.path, (str, os.PathLike, type(None))):
+            raise CacheConfigurationError(f"path must be a path, not a {type(self.path).__name__}")
         _check_number("wait_timeout_s", self.wait_timeout_s, above=0)
-        if self.path is not None and not str(Path(self.path)):
+        if self.path is not None and not os.fspath(self.path):
             raise CacheConfigurationError("path is empty: leave it out to keep answers in memory")
 
 
@@ -82,9 +90,12 @@ def check_tags(tags: object) -> tuple[str, ...]:
         CacheConfigurationError: A string was given where a list of strings is meant, or another
             type.
     """
-    if isinstance(tags, (list, tuple, set, frozenset)) and all(isinstance(t, str) for t in tags):
-        return tuple(sorted(tags))
-    raise CacheConfigurationError(f"tags must be a list of strings, not {type(tags).__name__}")
+    if isinstance(tags, Iterable) and not isinstance(tags, (str, bytes)):
+        given = tuple(tags)
+        if all(isinstance(tag, str) for tag in given):
+            return tuple(sorted(set(given)))
+        raise CacheConfigurationError("tags must be strings: one of them is not")
+    raise CacheConfigurationError(f"tags must be a list of strings, not a {type(tags).__name__}")
 
 
 def _check_number(name: str, value: object, *, above: float, at_most: float = math.inf) -> None:

@@ -1,20 +1,20 @@
 """The entries of one cache: vector and answer under one owner.
 
 Whatever removes an answer (time, eviction, a tag, feedback, another process) goes through `_drop`,
-which removes its vector, its place in the ranking and its record in the store with it.
+which removes its vector and its place in ranking and expiries too; the store is told afterwards.
 
 Readers take no lock: the table of entries is a dict that is only ever given whole entries, and the
-index answers from snapshots. Writers share one short lock, never held during a call to the model or
-while an embedder runs.
+index answers from snapshots. Writers share one short lock, never held during a call to the model,
+to an embedder or to the store.
 """
 
 from __future__ import annotations
 
-import heapq
+import enum
 import logging
 import math
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -25,15 +25,18 @@ import numpy.typing as npt
 from prism.cache._answers import AnswerSketch, sketch
 from prism.cache._codec import EncodedAnswer, decode
 from prism.cache._eviction import GreedyDual
+from prism.cache._expiries import Expiries
+from prism.cache._forks import hold_over_fork
 from prism.cache._metrics import Ledger
 from prism.cache._pricing import Usage
 from prism.cache._scope import tenant_key
 from prism.cache._settings import CacheSettings
+from prism.cache._store_link import StoreLink
 from prism.cache.errors import StoreError
 from prism.cache.store import Record, Store
 from prismresonance import PrismProjector, WaveIndex
 
-__all__ = ["Entry", "Shelf"]
+__all__ = ["Entry", "Kept", "Shelf"]
 
 _log = logging.getLogger("prism.cache")
 
@@ -41,15 +44,24 @@ CANDIDATES = 16
 """Neighbours the verdict sees. The true nearest full-width neighbour was among the first 16 of the
 64-d scan in every one of the measured queries with a cosine of .80 or more (research, index)."""
 
-# Per entry beside question, answer and vectors: the entry and its sketch, its places in dict, heap
-# and index. A test measures real entries and fails if they take more than is estimated.
-_ENTRY_OVERHEAD_BYTES = 4096
+# Per entry beside question, answer, vectors, words and tags: its objects and its places in dict,
+# heaps and index. A test measures real entries and fails if they take more than is estimated.
+_ENTRY_OVERHEAD_BYTES = 3072
 _REMEMBERED_REMOVALS = 1024
+
+
+class Kept(enum.Enum):
+    """What became of an answer that was to be kept."""
+
+    KEPT = "it is stored"
+    NOT_DURABLE = "it is in memory; the store could not be written"
+    TOO_LARGE = "it is larger than max_bytes"
+    REMOVED = "it was removed while it was being fetched"
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One stored answer in memory. Only `hits` ever changes."""
+    """One stored answer in memory. Only `hits` ever changes, and `row` once."""
 
     key: bytes
     scope: bytes
@@ -62,7 +74,8 @@ class Entry:
     expires_at: float
     tags: tuple[str, ...]
     size_bytes: int
-    row: int | None
+    position: int
+    row: int | None = None
     hits: int = 0
 
 
@@ -88,27 +101,32 @@ class Shelf:
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._store = store
         self._embedder = embedder
         self._ledger = ledger
         self._clock = clock
-        self._tenant = tenant_key(settings.tenant_id)
+        self._link = StoreLink(store, tenant=tenant_key(settings.tenant_id), ledger=ledger)
+        # Taken in this order. Re-entrant: a fork in one's own critical section must not wait.
+        self._sync_lock = threading.RLock()
         self._lock = threading.RLock()
-        self._sync_lock = threading.Lock()
-        self._position = 0
         self._entries: dict[bytes, Entry] = {}
         # Made with the first vector: a tenant without entries costs next to nothing.
         self._index: WaveIndex | None = None
         self._ranking = GreedyDual[bytes](self._hits_of)
-        self._expiries: list[tuple[float, bytes]] = []
+        self._expiries = Expiries()
         self._size_bytes = 0
         self._removals: deque[Callable[[Entry], bool]] = deque(maxlen=_REMEMBERED_REMOVALS)
         self._removal_count = 0
-        if store is not None:
-            self._pull(store)
+        self._is_closed = False
+        hold_over_fork(self, self._sync_lock, self._lock, self._link.lock)
+        self.catch_up()
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether there is a store."""
+        return self._link.is_durable
 
     @property
     def size_bytes(self) -> int:
@@ -120,6 +138,15 @@ class Shelf:
         """How many removals were asked for so far; what was sought before one may be stale."""
         return self._removal_count
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether `catch_up` would do something. Microseconds, takes no lock.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
+        return self._expiries.next_at <= self._clock() or self._link.is_behind
+
     def exact(self, key: bytes) -> Entry | None:
         """Find the entry of this very question. Takes no lock."""
         entry = self._entries.get(key)
@@ -130,10 +157,11 @@ class Shelf:
 
         Takes no lock. A vector of zeros is near nothing.
         """
-        if self._index is None or not vector.any():
+        index = self._index
+        if index is None or not vector.any():
             return []
         now = self._clock()
-        found = self._index.query(vector, top_k=CANDIDATES, where={"scope": scope})
+        found = index.query(vector, top_k=CANDIDATES, where={"scope": scope})
         entries = (
             (self._entries.get(cast("bytes", match.payload["key"])), match) for match in found
         )
@@ -144,123 +172,138 @@ class Shelf:
             if entry is not None and entry.row == match.id and entry.expires_at > now
         ]
 
-    def keep(self, record: Record, *, since: int) -> bool:
+    def keep(self, record: Record, *, since: int) -> Kept:
         """Store an answer durably, then make it findable.
 
         Args:
             record: The answer.
             since: `removal_count` when its call began. If a removal asked for since then would have
                 removed it, it is not kept: it may rest on what was invalidated.
-
-        Returns:
-            Whether it was kept; not if it is larger than all the room there is.
         """
-        entry = self._entry(record)
-        with self._lock:
-            if self._was_removed(entry, since) or entry.size_bytes > self._settings.max_bytes:
-                return False
-        if self._store is not None:
-            try:
-                self._store.put(self._tenant, record)
-            except StoreError:
-                # The answer still serves this process; the operator sees the counter.
-                _log.warning("an answer could not be written to the store", exc_info=True)
-                self._ledger.error("store")
+        entry = self._entry(record, position=0)
         with self._lock:
             if self._was_removed(entry, since):
-                self._forget_quietly([record.key])
-                return False
-            self._place([(entry, record.vector)])
-        return True
+                return Kept.REMOVED
+        if entry.size_bytes > self._settings.max_bytes:
+            # The answer it would have replaced is out of date.
+            gone = self._drop_where(lambda other: other.key == entry.key)
+            self._link.forget_quietly({entry.key: self._link.position} | gone)
+            return Kept.TOO_LARGE
+        outcome = Kept.KEPT
+        try:
+            entry.position = self._link.put(record)
+        except StoreError:
+            # The answer still serves this process; an older one in the store must not outlive it.
+            _log.warning("an answer could not be written to the store", exc_info=True)
+            self._ledger.error("store")
+            self._link.forget_quietly({entry.key: self._newest(entry.key)})
+            outcome = Kept.NOT_DURABLE
+        with self._lock:
+            if self._is_closed or self._was_removed(entry, since):
+                gone = {} if self._is_closed else {entry.key: entry.position}
+                outcome = Kept.REMOVED
+            else:
+                gone = self._place([(entry, record.vector)])
+        self._link.forget_quietly(gone)
+        return outcome
 
     def remove(self, matches: Callable[[Entry], bool]) -> int:
-        """Remove every entry that `matches`, now and durably.
+        """Remove every entry that `matches`, now and durably, also those not yet read.
 
         Returns:
             How many there were.
 
         Raises:
-            StoreError: They are gone from memory; the store could not be told.
+            StoreError: They are gone from memory and will not come back; the store could not be
+                read or written, and is told again at the next occasion.
         """
         with self._lock:
             self._removal_count += 1
             self._removals.append(matches)
-            keys = [key for key, entry in self._entries.items() if matches(entry)]
-            for key in keys:
-                self._drop(key)
-            if keys and self._index is not None:
-                # The index would keep the room of removed vectors until more are removed.
-                self._index.compact()
-            self._forget(keys)
-        return len(keys)
+        gone = self._drop_where(matches)
+        try:
+            self._pull()
+            gone |= self._drop_where(matches)
+        finally:
+            self._link.forget(gone)
+        return len(gone)
 
-    def sweep(self) -> None:
-        """Remove what has expired. Costs one comparison when nothing has."""
-        if self._expiries and self._expiries[0][0] <= self._clock():
-            with self._lock:
-                gone = []
-                now = self._clock()
-                while self._expiries and self._expiries[0][0] <= now:
-                    expires_at, key = heapq.heappop(self._expiries)
-                    entry = self._entries.get(key)
-                    if entry is not None and entry.expires_at == expires_at:
-                        self._drop(key)
-                        gone.append(key)
-                self._ledger.count("expired", len(gone))
-                self._forget_quietly(gone)
+    def catch_up(self) -> None:
+        """Take over what other processes stored and removed, then drop what has expired.
 
-    def sync(self) -> None:
-        """Take over what other processes stored and removed. Cheap when nothing changed.
+        In this order: an answer that another process renewed must not be taken for expired.
 
         Raises:
-            StoreError: The store could not be read; the entries stay as they are.
+            StoreError: The store could not be read or written; the entries stay as they are.
         """
-        store = self._store
-        if store is not None and store.has_changed(self._position):
-            with self._sync_lock:
-                self._pull(store)
+        self._pull()
+        if self._expiries.next_at <= self._clock():
+            with self._lock:
+                due: list[bytes] = []
+                self._expiries.take_due(self._clock(), due.append)
+                gone = self._drop_all(due)
+                self._ledger.count("expired", len(gone))
+                self._compact(gone)
+            self._link.forget(gone)
+        elif self._link.is_durable:
+            self._link.forget({})
 
     def close(self) -> None:
         """Let go of all entries; the store keeps its own."""
         with self._lock:
+            self._is_closed = True
             self._entries.clear()
-            self._expiries.clear()
+            self._ranking = GreedyDual[bytes](self._hits_of)
+            self._expiries = Expiries()
             self._index = None
             self._size_bytes = 0
 
-    def _pull(self, store: Store) -> None:
-        changes = store.changes(self._tenant, self._position)
-        now = self._clock()
-        with self._lock:
-            if changes.is_reset:
-                stored = {record.key for record in changes.stored}
-                for key in [key for key in self._entries if key not in stored]:
-                    self._drop(key)
-            for key in changes.deleted:
-                self._drop(key)
-            self._place(
-                [
-                    (self._entry(record), self._vector_of(record))
-                    for record in changes.stored
-                    if not self._has(record) and len(record.answer) <= self._settings.max_bytes
-                ]
-            )
-            self._position = changes.position
-        expired = [
-            r.key for r in changes.stored if r.expires_at is not None and r.expires_at <= now
-        ]
-        if expired:
-            self.sweep()
+    def _pull(self) -> None:
+        with self._sync_lock:
+            since = self._removal_count
+            changes = self._link.read() if self._link.is_behind else None
+            if changes is None:
+                return
+            now = self._clock()
+            with self._lock:
+                if self._is_closed:
+                    return
+                if changes.is_reset:
+                    stored = {record.key for record in changes.stored}
+                    self._drop_all([key for key in self._entries if key not in stored])
+                self._drop_all(changes.deleted)
+                arrivals, gone = [], {}
+                for record in changes.stored:
+                    entry = self._entry(record, position=changes.position)
+                    if self._has(record):
+                        continue
+                    self._drop(record.key)
+                    if (
+                        entry.expires_at <= now
+                        or entry.size_bytes > self._settings.max_bytes
+                        or self._was_removed(entry, since)
+                    ):
+                        gone[record.key] = changes.position
+                    elif not self._link.is_owed(record.key):
+                        is_ours = record.embedder == self._embedder
+                        arrivals.append((entry, record.vector if is_ours else b""))
+                gone |= self._place(arrivals)
+                self._link.position = changes.position
+            self._link.forget_quietly(gone)
+
+    def _newest(self, key: bytes) -> int:
+        """The newest position of `key` that this process knows of."""
+        entry = self._entries.get(key)
+        return max(self._link.position, 0 if entry is None else entry.position)
 
     def _has(self, record: Record) -> bool:
         entry = self._entries.get(record.key)
-        return (
-            entry is not None
-            and entry.created_at == record.created_at
-            and entry.answer.payload == record.answer
+        return entry is not None and (
+            (entry.created_at, entry.answer.payload, entry.tags)
+            == (record.created_at, record.answer, record.tags)
         )
 
-    def _entry(self, record: Record) -> Entry:
+    def _entry(self, record: Record, *, position: int) -> Entry:
         answer = EncodedAnswer(record.answer, record.encoding)
         usage = None
         if record.input_tokens is not None and record.output_tokens is not None:
@@ -269,12 +312,13 @@ class Shelf:
                 output_tokens=record.output_tokens,
                 cached_tokens=record.cached_tokens or 0,
             )
+        sketched = sketch(_text_of(answer))
         return Entry(
             key=record.key,
             scope=record.scope,
             question=record.question,
             answer=answer,
-            sketch=sketch(_text_of(answer)),
+            sketch=sketched,
             model=record.model,
             usage=usage,
             created_at=record.created_at,
@@ -283,30 +327,29 @@ class Shelf:
             size_bytes=_ENTRY_OVERHEAD_BYTES
             + 4 * len(record.question)
             + len(record.answer)
-            + 2 * len(record.vector),
-            row=None,
+            + 2 * len(record.vector)
+            + sketched.size_bytes
+            + sum(100 + len(tag) for tag in record.tags),
+            position=position,
         )
 
-    def _vector_of(self, record: Record) -> bytes:
-        return record.vector if record.embedder == self._embedder else b""
+    def _place(self, arrivals: Sequence[tuple[Entry, bytes]]) -> dict[bytes, int]:
+        """Put entries in table, ranking, expiries and index, in place of any with their keys.
 
-    def _place(self, arrivals: Sequence[tuple[Entry, bytes]]) -> None:
-        """Put entries in the table, the index and the ranking, in place of any with their keys."""
+        Returns:
+            What was evicted for them, with positions, for the store to forget.
+        """
+        evicted: dict[bytes, int] = {}
         for entry, _ in arrivals:
             self._drop(entry.key)
-            self._make_room_for(entry)
+            evicted |= self._make_room_for(entry)
             self._size_bytes += entry.size_bytes
             self._ranking.add(entry.key, size_bytes=entry.size_bytes, cost=_cost(entry))
-            if entry.expires_at < math.inf:
-                heapq.heappush(self._expiries, (entry.expires_at, entry.key))
+            self._expiries.set(entry.key, entry.expires_at)
             self._entries[entry.key] = entry
-        units = ((entry, np.frombuffer(vector, dtype="<f4")) for entry, vector in arrivals)
         # Of many arrivals, early ones may have been evicted for later ones.
-        searchable = [
-            (entry, unit)
-            for entry, unit in units
-            if unit.any() and self._entries.get(entry.key) is entry
-        ]
+        placed = [(e, vector) for e, vector in arrivals if self._entries.get(e.key) is e]
+        searchable = self._searchable(placed)
         if searchable:
             if self._index is None:
                 self._index = WaveIndex(
@@ -319,42 +362,70 @@ class Shelf:
             )
             for (entry, _), row in zip(searchable, rows, strict=True):
                 entry.row = int(row)
+        return evicted
 
-    def _drop(self, key: bytes) -> None:
-        """Take an entry out of everything in memory; unknown keys too."""
+    def _searchable(
+        self, placed: Sequence[tuple[Entry, bytes]]
+    ) -> list[tuple[Entry, npt.NDArray[np.float32]]]:
+        """Read the stored vectors, of those that can be searched."""
+        sizes = Counter(len(vector) for _, vector in placed if vector)
+        if not sizes:
+            return []
+        width = self._index.width if self._index is not None else None
+        size = 4 * width if width else sizes.most_common(1)[0][0]
+        found = []
+        for entry, vector in placed:
+            if len(vector) == size and size % 4 == 0:
+                unit = np.frombuffer(vector, dtype="<f4")
+                if np.isfinite(unit).all():
+                    if unit.any():
+                        found.append((entry, unit))
+                    continue
+            if vector:
+                # Another embedder under the same name, or a damaged store: the text still answers.
+                self._ledger.error("vector")
+        return found
+
+    def _drop(self, key: bytes) -> dict[bytes, int]:
+        """Take an entry out of everything in memory; unknown keys too. Gives its position."""
         entry = self._entries.pop(key, None)
         if entry is None:
-            return
+            return {}
         self._size_bytes -= entry.size_bytes
         self._ranking.discard(key)
+        self._expiries.discard(key)
         if entry.row is not None and self._index is not None:
             self._index.remove(entry.row)
+        return {key: entry.position}
 
-    def _make_room_for(self, entry: Entry) -> None:
+    def _drop_all(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        gone: dict[bytes, int] = {}
+        for key in keys:
+            gone |= self._drop(key)
+        return gone
+
+    def _drop_where(self, matches: Callable[[Entry], bool]) -> dict[bytes, int]:
+        with self._lock:
+            gone = self._drop_all([key for key, e in self._entries.items() if matches(e)])
+            self._compact(gone)
+            return gone
+
+    def _compact(self, gone: dict[bytes, int]) -> None:
+        if gone and self._index is not None:
+            # The index would keep the room of removed vectors until more are removed.
+            self._index.compact()
+
+    def _make_room_for(self, entry: Entry) -> dict[bytes, int]:
         """Evict until `entry` fits, or nothing is left."""
         bounds = self._settings
-        evicted = []
+        evicted: dict[bytes, int] = {}
         while self._entries and (
             self._size_bytes + entry.size_bytes > bounds.max_bytes
             or len(self._entries) >= bounds.max_entries
         ):
-            key = self._ranking.pop()
-            self._drop(key)
-            evicted.append(key)
-        if evicted:
-            self._ledger.count("evicted", len(evicted))
-            self._forget_quietly(evicted)
-
-    def _forget(self, keys: list[bytes]) -> None:
-        if keys and self._store is not None:
-            self._store.delete(self._tenant, keys)
-
-    def _forget_quietly(self, keys: list[bytes]) -> None:
-        try:
-            self._forget(keys)
-        except StoreError:
-            _log.warning("removed entries are still in the store", exc_info=True)
-            self._ledger.error("store")
+            evicted |= self._drop(self._ranking.pop())
+        self._ledger.count("evicted", len(evicted))
+        return evicted
 
     def _was_removed(self, entry: Entry, since: int) -> bool:
         missed = self._removal_count - since

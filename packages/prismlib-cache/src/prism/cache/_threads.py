@@ -11,24 +11,29 @@ import contextvars
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["run_in_own_thread", "run_in_pool"]
+__all__ = ["OwnThreads", "run_in_own_thread", "run_in_pool"]
 
 Result = TypeVar("Result")
 
-# Embedding and storing: a few milliseconds each, and they wait for nobody. More threads than this
-# would only take turns on the processor.
-_POOL_THREADS = min(8, (os.cpu_count() or 1) + 2)
-_pool: ThreadPoolExecutor | None = None
-_pool_lock = threading.Lock()
+# An embedder may be a network call, a store may wait for another process: neither may hold up the
+# other, nor those of another cache. Threads are started as they are needed.
+_POOL_THREADS = 32
+_pools: dict[str, ThreadPoolExecutor] = {}
+_pools_lock = threading.Lock()
 
 
-async def run_in_pool(work: Callable[[], Result]) -> Result:
-    """Do short work in a thread that all caches share. `work` must not wait for other questions."""
+async def run_in_pool(name: str, work: Callable[[], Result]) -> Result:
+    """Do work in threads that all caches share by name. It must not wait for other questions."""
     context = contextvars.copy_context()
-    return await asyncio.get_running_loop().run_in_executor(_shared_pool(), context.run, work)
+    try:
+        running = asyncio.get_running_loop().run_in_executor(_pool(name), context.run, work)
+    except RuntimeError:
+        # The interpreter is ending and starts no threads any more.
+        return work()
+    return await running
 
 
 async def run_in_own_thread(work: Callable[[], Result]) -> Result:
@@ -37,6 +42,10 @@ async def run_in_own_thread(work: Callable[[], Result]) -> Result:
     If the caller is cancelled the thread goes on and its result is dropped. It does not keep the
     process alive.
     """
+    return await asyncio.wrap_future(_start(work))
+
+
+def _start(work: Callable[[], Result]) -> Future[Result]:
     done: Future[Result] = Future()
     context = contextvars.copy_context()
 
@@ -45,28 +54,41 @@ async def run_in_own_thread(work: Callable[[], Result]) -> Result:
             return
         try:
             result = context.run(work)
+        except StopIteration as error:
+            # A future cannot carry it, as a coroutine cannot raise it.
+            done.set_exception(RuntimeError(f"call_fn raised {error!r}"))
         except BaseException as error:  # noqa: BLE001  it is raised where it is awaited
             done.set_exception(error)
         else:
             done.set_result(result)
 
     threading.Thread(target=run, name="prism-cache-call", daemon=True).start()
-    return await asyncio.wrap_future(done)
+    return done
 
 
-def _shared_pool() -> ThreadPoolExecutor:
-    global _pool
-    with _pool_lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(_POOL_THREADS, thread_name_prefix="prism-cache")
-        return _pool
+class OwnThreads(Executor):
+    """Runs everything submitted in a thread of its own that does not keep the process alive."""
+
+    def submit(
+        self, fn: Callable[..., Result], /, *args: object, **kwargs: object
+    ) -> Future[Result]:
+        """Start a thread for it."""
+        return _start(lambda: fn(*args, **kwargs))
 
 
-def _forget_pool() -> None:
-    """Begin anew in the child of a fork, where the threads of the pool do not exist."""
-    global _pool, _pool_lock
-    _pool, _pool_lock = None, threading.Lock()
+def _pool(name: str) -> ThreadPoolExecutor:
+    with _pools_lock:
+        if name not in _pools:
+            _pools[name] = ThreadPoolExecutor(_POOL_THREADS, f"prism-cache-{name}")
+        return _pools[name]
+
+
+def _forget_pools() -> None:
+    """Begin anew in the child of a fork, where the threads of the pools do not exist."""
+    global _pools_lock
+    _pools.clear()
+    _pools_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_pools)

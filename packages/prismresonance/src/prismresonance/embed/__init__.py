@@ -9,7 +9,7 @@ from __future__ import annotations
 from prismresonance.embed._minilm import MiniLMEmbedder
 from prismresonance.embed._ollama import OllamaEmbedder
 from prismresonance.embed._openai import OpenAIEmbedder
-from prismresonance.embed._protocol import Embedder
+from prismresonance.embed._protocol import Embedder, SelectiveEmbedder
 from prismresonance.embed._static import StaticEmbedder
 from prismresonance.embed._voyage import VoyageEmbedder
 
@@ -18,6 +18,7 @@ __all__ = [
     "MiniLMEmbedder",
     "OllamaEmbedder",
     "OpenAIEmbedder",
+    "SelectiveEmbedder",
     "StaticEmbedder",
     "VoyageEmbedder",
 ]

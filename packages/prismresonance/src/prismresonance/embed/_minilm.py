@@ -16,7 +16,7 @@ import numpy.typing as npt
 from prismresonance.embed._extras import require
 from prismresonance.embed._model_file import packaged_file, verified_bytes
 from prismresonance.embed._model_shelf import ModelShelf
-from prismresonance.embed._texts import well_formed
+from prismresonance.embed._texts import is_latin, well_formed
 from prismresonance.embed._word_pieces import FRAME, WordPieceTokenizer
 from prismresonance.errors import InvalidArgumentError
 
@@ -99,6 +99,15 @@ class MiniLMEmbedder:
             model.embed_into(row, text)
         return rows
 
+    def reads(self, text: str) -> bool:
+        """Tell whether the vector of `text` rests on all of it, in a script the model knows.
+
+        False for a text of 256 word pieces or more, of which the end would have no effect; for one
+        with a sign that is not in the vocabulary, since all such signs look the same; and where
+        most letters are not Latin, since the model was trained on English.
+        """
+        return is_latin(text) and _models.get(self._threads).reads(text)
+
     def __repr__(self) -> str:
         return f"MiniLMEmbedder(threads={self._threads})"
 
@@ -125,6 +134,10 @@ class _Model:
             contents, options, providers=["CPUExecutionProvider"]
         )
         self._tokenizer = WordPieceTokenizer()
+
+    def reads(self, text: str) -> bool:
+        """Whether the tokenizer sees all of `text`."""
+        return self._tokenizer.reads(text)
 
     def embed_into(self, row: npt.NDArray[np.float32], text: str) -> None:
         """Write the vector of `text` into `row`, shape `(384,)`, which is zero before."""

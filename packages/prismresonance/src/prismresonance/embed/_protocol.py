@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Embedder"]
+__all__ = ["Embedder", "SelectiveEmbedder"]
 
 
 @runtime_checkable
@@ -39,3 +39,15 @@ class Embedder(Protocol):
             Shape `(len(texts), dim)`, rows in the order of the texts and of length 1. A text in
             which the model sees nothing (an empty one, say) gives a row of zeros.
         """
+
+
+@runtime_checkable
+class SelectiveEmbedder(Embedder, Protocol):
+    """An embedder that knows which texts it sees only in part.
+
+    Two texts that differ where it does not look have the same vector, so whoever takes near for
+    same should ask first.
+    """
+
+    def reads(self, text: str) -> bool:
+        """Tell whether the vector of `text` rests on all of it, in a language of the model."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from prismresonance.embed._extras import require
 from prismresonance.embed._model_file import packaged_file, verified_bytes
 from prismresonance.embed._model_shelf import ModelShelf
-from prismresonance.embed._texts import well_formed
+from prismresonance.embed._texts import is_latin, well_formed
 from prismresonance.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -92,6 +92,10 @@ class StaticEmbedder:
             if text and not text.isspace():
                 table.embed_into(row, text)
         return rows
+
+    def reads(self, text: str) -> bool:
+        """Tell whether most letters of `text` are Latin: the model hardly knows others."""
+        return is_latin(text)
 
     def __repr__(self) -> str:
         return f"StaticEmbedder(dim={self._dim})"

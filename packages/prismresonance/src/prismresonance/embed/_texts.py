@@ -9,7 +9,10 @@ from prismresonance.errors import InvalidTextError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["well_formed"]
+__all__ = ["is_latin", "well_formed"]
+
+# First sign after the blocks Basic Latin to Latin Extended-B.
+_END_OF_LATIN = "\u0250"
 
 
 def well_formed(texts: Sequence[str]) -> list[str]:
@@ -42,3 +45,9 @@ def _well_formed(text: object, position: int) -> str:
         return text
     # UTF-16 joins a pair of surrogates into the character they stand for; UTF-8 would lose both.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def is_latin(text: str) -> bool:
+    """Tell whether at least half of the letters are Latin; so for a text without letters."""
+    letters = [sign for sign in text if sign.isalpha()]
+    return 2 * sum(sign < _END_OF_LATIN for sign in letters) >= len(letters)

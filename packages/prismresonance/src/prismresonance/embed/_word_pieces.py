@@ -38,6 +38,7 @@ class WordPieceTokenizer:
 
     def __init__(self) -> None:
         self._tokenizer = _build()
+        self._unknown = self._tokenizer.token_to_id("[UNK]")
 
     def ids(self, text: str) -> list[int]:
         """Return the numbers of the pieces of `text`, `[CLS]` first and `[SEP]` last.
@@ -52,6 +53,11 @@ class WordPieceTokenizer:
             if len(ids) == MAX_WORD_PIECES:
                 return ids
         return self._tokenizer.encode(text).ids
+
+    def reads(self, text: str) -> bool:
+        """Whether `ids` rests on all of `text`: nothing cut off and no unknown piece."""
+        ids = self.ids(text)
+        return len(ids) < MAX_WORD_PIECES and self._unknown not in ids
 
 
 def _build() -> Tokenizer:

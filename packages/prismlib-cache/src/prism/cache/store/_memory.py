@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -69,8 +69,14 @@ class MemoryStore:
             self._position = position
             return position
 
-    def delete(self, tenant: bytes, keys: Collection[bytes]) -> int:
-        """Forget these keys, unknown ones included; return how many there were.
+    def delete(
+        self,
+        tenant: bytes,
+        keys: Collection[bytes],
+        *,
+        versions: Mapping[bytes, int] | None = None,
+    ) -> int:
+        """Forget these keys, unless put after their `versions`; return how many there were.
 
         Raises:
             StoreError: The store is closed.
@@ -78,7 +84,11 @@ class MemoryStore:
         with self._lock:
             self._check_open()
             records = self._records.get(tenant, {})
-            known = [key for key in dict.fromkeys(keys) if key in records]
+            known = [
+                key
+                for key in dict.fromkeys(keys)
+                if key in records and (versions is None or records[key][0] <= versions[key])
+            ]
             position = self._position
             for key in known:
                 position += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -78,8 +78,22 @@ class Store(Protocol):
     def put(self, tenant: bytes, record: Record) -> int:
         """Keep `record` in place of any other with its key; return the position of the change."""
 
-    def delete(self, tenant: bytes, keys: Collection[bytes]) -> int:
-        """Forget these keys, unknown ones included; return how many there were."""
+    def delete(
+        self,
+        tenant: bytes,
+        keys: Collection[bytes],
+        *,
+        versions: Mapping[bytes, int] | None = None,
+    ) -> int:
+        """Forget these keys, unknown ones included; return how many there were.
+
+        Args:
+            tenant: Whose.
+            keys: What to forget.
+            versions: For each key the newest position that is meant; what was put after it stays.
+                Without it a reader who lags behind would delete what it has not seen. `None` means
+                whatever is there.
+        """
 
     def changes(self, tenant: bytes, since: int) -> Changes:
         """Tell what changed after position `since`; 0 gives all records."""

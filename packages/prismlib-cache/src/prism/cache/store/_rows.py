@@ -139,4 +139,5 @@ def _real(name: str, number: float) -> float:
         real = math.nan
     if real != number:
         raise StoreError(f"{name} is not a number that 64-bit floating point holds exactly")
-    return real
+    # SQLite gives -0.0 back as 0.0, and the checksum would tell them apart.
+    return real + 0.0

@@ -22,7 +22,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -35,6 +35,8 @@ from prism.cache.store._sqlite_file import OPENING, Durability, Identity, StoreF
 __all__ = ["SQLiteStore"]
 
 _T = TypeVar("_T")
+
+_NEWEST = 2**63 - 1
 
 _POSITION = """SELECT max(
     (SELECT horizon FROM meta),
@@ -165,8 +167,14 @@ class SQLiteStore:
 
         return self._write(change)
 
-    def delete(self, tenant: bytes, keys: Collection[bytes]) -> int:
-        """Forget these keys, unknown ones included; return how many there were. All or none.
+    def delete(
+        self,
+        tenant: bytes,
+        keys: Collection[bytes],
+        *,
+        versions: Mapping[bytes, int] | None = None,
+    ) -> int:
+        """Forget these keys, unless put after their `versions`; return how many. All or none.
 
         Raises:
             StoreBusyError: Another thread or process wrote for too long.
@@ -177,7 +185,8 @@ class SQLiteStore:
             start = position = _position(connection)
             for key in dict.fromkeys(keys):
                 gone = connection.execute(
-                    "DELETE FROM records WHERE tenant = ? AND key = ?", (tenant, key)
+                    "DELETE FROM records WHERE tenant = ? AND key = ? AND seq <= ?",
+                    (tenant, key, _NEWEST if versions is None else versions[key]),
                 )
                 if gone.rowcount:
                     position += 1

@@ -235,6 +235,17 @@ class StoreConformance:
             store.put(_A, make_record(1, b"new"))
             _equal(store.changes(_A, 0).stored, (make_record(2), make_record(1, b"new")))
 
+    def test_deletes_no_newer_version_than_is_meant(self) -> None:
+        """Who lags behind cannot delete what it has not seen."""
+        with closing(self.make_store()) as store:
+            key = make_record(1).key
+            old = store.put(_A, make_record(1))
+            new = store.put(_A, make_record(1, b'"newer"'))
+            _equal(store.delete(_A, [key], versions={key: old}), 0)
+            _equal(store.changes(_A, 0).stored, (make_record(1, b'"newer"'),))
+            _equal(store.delete(_A, [key], versions={key: new}), 1)
+            _equal(store.changes(_A, 0).stored, ())
+
     def test_tells_only_what_came_after(self) -> None:
         """`changes` since a position leaves out what was before it."""
         with closing(self.make_store()) as store:

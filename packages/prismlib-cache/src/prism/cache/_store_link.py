@@ -1,0 +1,112 @@
+"""The link between a shelf and its store: what was read, what still has to be deleted.
+
+A deletion that the store could not take is *owed*: it is tried again at every occasion, and an owed
+record is not taken back in meanwhile. So what was removed stays removed while this process lives,
+and is gone for good as soon as the store can be written.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+
+from prism.cache._metrics import Ledger
+from prism.cache.errors import StoreError
+from prism.cache.store import Changes, Record, Store
+
+__all__ = ["StoreLink"]
+
+_log = logging.getLogger("prism.cache")
+
+
+class StoreLink:
+    """One tenant's side of a store. Safe for threads.
+
+    Args:
+        store: The store; `None` for none, then nothing is ever to be done.
+        tenant: Whose records.
+        ledger: Where failures are counted.
+    """
+
+    def __init__(self, store: Store | None, *, tenant: bytes, ledger: Ledger) -> None:
+        self._store = store
+        self._tenant = tenant
+        self._ledger = ledger
+        self.lock = threading.RLock()
+        self._owed: dict[bytes, int] = {}
+        self._deleted_here: set[bytes] = set()
+        self.position = 0
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether there is a store."""
+        return self._store is not None
+
+    def put(self, record: Record) -> int:
+        """Store a record; give its position, or 0 without a store.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        return 0 if self._store is None else self._store.put(self._tenant, record)
+
+    def forget(self, versions: Mapping[bytes, int]) -> None:
+        """Delete these keys unless put after these positions, and all that is owed.
+
+        Raises:
+            StoreError: They are owed now.
+        """
+        if self._store is None:
+            return
+        with self.lock:
+            for key, version in versions.items():
+                self._owed[key] = max(version, self._owed.get(key, 0))
+            owed = dict(self._owed)
+        if owed:
+            self._store.delete(self._tenant, owed.keys(), versions=owed)
+            with self.lock:
+                for key, version in owed.items():
+                    if self._owed.get(key) == version:
+                        del self._owed[key]
+                    self._deleted_here.add(key)
+
+    def forget_quietly(self, versions: Mapping[bytes, int]) -> None:
+        """Do as `forget`, where the caller has nobody to tell: a failure is counted."""
+        try:
+            self.forget(versions)
+        except StoreError:
+            _log.warning("removed entries are still in the store", exc_info=True)
+            self._ledger.error("store")
+
+    def is_owed(self, key: bytes) -> bool:
+        """Whether the store may hold a record of `key` that was removed."""
+        return key in self._owed
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something to read or to delete. Microseconds.
+
+        Raises:
+            StoreError: The store could not be asked.
+        """
+        if self._store is None:
+            return False
+        return bool(self._owed) or self._store.has_changed(self.position)
+
+    def read(self) -> Changes | None:
+        """Read what others changed since `position`; `None` without a store.
+
+        What was deleted from here is left out: there may be a newer answer in memory by now.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        if self._store is None:
+            return None
+        with self.lock:
+            from_here, self._deleted_here = self._deleted_here, set()
+        changes = self._store.changes(self._tenant, self.position)
+        others = tuple(key for key in changes.deleted if key not in from_here)
+        return replace(changes, deleted=others)
