@@ -125,6 +125,9 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--questions", type=int, default=8000, help="a stream's length (8000)")
     parser.add_argument("--seeds", type=int, default=3, help="streams of each set (3)")
+    parser.add_argument(
+        "--save", action="store_true", help="write results/decision.json, as it is committed"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
     console = Console(stderr=True)
@@ -146,14 +149,14 @@ def main(argv: Sequence[str]) -> int:
             results.append(Result(name, "dict of exact texts", seed, len(questions), 0.0, 0.0))
 
     document = {
-        "command": "hatch run bench decision",
+        "command": "hatch run bench decision --save",
         "python": platform.python_version(),
         "machine": platform.machine(),
         "options": vars(options),
         "results": [asdict(result) for result in results],
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "decision.json").write_text(json.dumps(document, indent=1) + "\n")
+    if options.save:
+        (RESULTS / "decision.json").write_text(json.dumps(document, indent=1) + "\n")
     if options.json:
         print(json.dumps(document))
     else:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from prism.cache._antonyms import are_opposite
-from prism.cache._words import analyse, normalise
+from prism.cache._quantities import Quantity, unmatched
+from prism.cache._words import normalise, take_apart
 
 __all__ = ["AnswerSketch", "say_the_same", "sketch"]
 
@@ -37,7 +38,7 @@ class AnswerSketch:
     """
 
     digest: int
-    numbers: tuple[tuple[str, int], ...]
+    numbers: tuple[Quantity, ...]
     polarity: tuple[str, bool]
     words: frozenset[str]
 
@@ -50,12 +51,12 @@ class AnswerSketch:
 def sketch(text: str) -> AnswerSketch:
     """Sketch an answer; of a long one the first 600 characters count."""
     opening = _YES_OR_NO.match(text)
-    words = analyse.__wrapped__(text[opening.end() if opening else 0 :][:_MUCH_TEXT])
+    words = take_apart(text[opening.end() if opening else 0 :][:_MUCH_TEXT])
     return AnswerSketch(
         digest=hash(normalise(text)),
         numbers=words.numbers,
         polarity=(opening[1].lower() if opening else "", words.is_negated),
-        words=frozenset(words.stems),
+        words=words.content,
     )
 
 
@@ -63,7 +64,7 @@ def say_the_same(one: AnswerSketch, other: AnswerSketch) -> bool:
     """Tell whether two answers can stand for each other. Cost: O(words)."""
     if one.digest == other.digest:
         return True
-    if one.numbers != other.numbers or one.polarity != other.polarity:
+    if one.polarity != other.polarity or any(unmatched(one.numbers, other.numbers)):
         return False
     smaller, larger = sorted((one.words, other.words), key=len)
     if not smaller or len(smaller & larger) < _SHARED_WORDS * len(smaller):
