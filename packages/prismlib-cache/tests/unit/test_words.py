@@ -41,7 +41,7 @@ def test_the_same_text_has_one_normal_form(one: str, other: str) -> None:
         ("?", "!"),
         ("chmod -R", "chmod -r"),
         ("5!", "5"),
-        ("US", "us"),
+        ("in the US", "in the us"),
     ],
 )
 def test_signs_that_matter_are_kept(one: str, other: str) -> None:
