@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._antonyms import are_opposite
 from prism.cache._guards import GUARDS, STRICT_GUARDS, objections
-from prism.cache._lexicon import FUNCTION_WORDS, NEGATIONS, NEGATIVE_WORDS, PEOPLE
-from prism.cache._measures import MONTHS, ORDINALS, UNITS, WEEKDAYS
-from prism.cache._negation import negation_in
-from prism.cache._quantities import quantities, unmatched
-from prism.cache._stems import american, is_typo_of, stem
-from prism.cache._wording import tokens
-from prism.cache._words import MUCH_TEXT, analyse, take_apart
+from prism.cache._language.antonyms import are_opposite
+from prism.cache._language.lexicon import FUNCTION_WORDS, NEGATIONS, NEGATIVE_WORDS, PEOPLE
+from prism.cache._language.measures import MONTHS, ORDINALS, UNITS, WEEKDAYS
+from prism.cache._language.negation import negation_in
+from prism.cache._language.quantities import quantities, unmatched
+from prism.cache._language.stems import american, is_typo_of, stem
+from prism.cache._language.wording import tokens
+from prism.cache._language.words import MUCH_TEXT, analyse, take_apart
 
 SOME_WORDS = st.sampled_from(
     sorted(FUNCTION_WORDS | NEGATIONS | NEGATIVE_WORDS | set(PEOPLE) | set(UNITS) | set(MONTHS))

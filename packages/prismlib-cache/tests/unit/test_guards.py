@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._antonyms import are_opposite
 from prism.cache._guards import GUARDS, STRICT_GUARDS, objections
+from prism.cache._language.antonyms import are_opposite
 
 WORDS = st.sampled_from(
     (

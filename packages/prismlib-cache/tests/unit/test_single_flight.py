@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from prism.cache._single_flight import Alone, AloneReason, Lead, Shared, SingleFlight
+from prism.cache._flights.single_flight import Alone, AloneReason, Lead, Shared, SingleFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prism.cache._gate import Gate
-from prism.cache._single_flight import Alone, AloneReason, Lead, Shared, SingleFlight
+from prism.cache._flights.gate import Gate
+from prism.cache._flights.single_flight import Alone, AloneReason, Lead, Shared, SingleFlight
 
 pytestmark = pytest.mark.timeout(60)
 ROUNDS_S = 1.2

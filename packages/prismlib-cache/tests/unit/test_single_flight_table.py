@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from prism.cache._flight_table import AloneReason, FlightTable, Seat, Standing
+from prism.cache._flights.flight_table import AloneReason, FlightTable, Seat, Standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._streams import SharedStream, StreamReader, replay
+from prism.cache._flights.streams import SharedStream, StreamReader, replay
 from prism.cache.errors import PrismCacheError
 
 if TYPE_CHECKING:

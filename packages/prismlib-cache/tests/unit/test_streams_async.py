@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism.cache._single_flight import Lead, Shared, SingleFlight
-from prism.cache._stream_sources import ThreadedSource
-from prism.cache._streams import (
+from prism.cache._flights.single_flight import Lead, Shared, SingleFlight
+from prism.cache._flights.stream_sources import ThreadedSource
+from prism.cache._flights.streams import (
     AsyncSharedStream,
     AsyncStreamReader,
     SharedStream,

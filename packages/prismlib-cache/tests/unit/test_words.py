@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._stems import stem
-from prism.cache._words import analyse, normalise
+from prism.cache._language.stems import stem
+from prism.cache._language.words import analyse, normalise
 
 
 @given(st.text(max_size=200))

@@ -12,9 +12,9 @@ import re
 from dataclasses import dataclass
 from itertools import product
 
-from prism.cache._antonyms import are_opposite
-from prism.cache._quantities import Quantity, unmatched
-from prism.cache._words import normalise, take_apart
+from prism.cache._language.antonyms import are_opposite
+from prism.cache._language.quantities import Quantity, unmatched
+from prism.cache._language.words import normalise, take_apart
 
 __all__ = ["AnswerSketch", "say_the_same", "sketch"]
 

@@ -13,14 +13,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, cast
 
-from prism.cache._async_streams import AsyncSharedStream, AsyncStreamReader
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
 from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
+from prism.cache._flights.async_streams import AsyncSharedStream, AsyncStreamReader
+from prism.cache._flights.single_flight import Lead, Shared
+from prism.cache._flights.stream_sources import areplay, iterate_in_threads
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
-from prism.cache._single_flight import Lead, Shared
-from prism.cache._stream_sources import areplay, iterate_in_threads
 from prism.cache._threads import OwnThreads, run_in_own_thread, run_in_pool
 
 __all__ = ["ask"]

@@ -11,11 +11,11 @@ from typing import Any
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
 from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
+from prism.cache._flights.single_flight import Lead, Shared
+from prism.cache._flights.stream_sources import replay
+from prism.cache._flights.streams import SharedStream, StreamReader
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
-from prism.cache._single_flight import Lead, Shared
-from prism.cache._stream_sources import replay
-from prism.cache._streams import SharedStream, StreamReader
 from prism.cache.errors import CallError
 
 __all__ = ["ask"]

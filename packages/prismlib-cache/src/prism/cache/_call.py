@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from prism.cache._async_streams import AsyncSharedStream
 from prism.cache._codec import EncodedAnswer, decode, decode_chunks
 from prism.cache._finder import Finding
+from prism.cache._flights.async_streams import AsyncSharedStream
+from prism.cache._flights.streams import SharedStream
 from prism.cache._pricing import Usage
 from prism.cache._scope import Scope
 from prism.cache._settings import check_tags, check_ttl
-from prism.cache._streams import SharedStream
 
 __all__ = ["NOT_SERVED", "AskOptions", "Call", "Outcome", "Replay", "in_form"]
 

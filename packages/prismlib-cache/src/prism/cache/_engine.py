@@ -17,11 +17,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from prism.cache._async_streams import AsyncSharedStream
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome, Replay, in_form
 from prism.cache._codec import EncodedAnswer, decode, encode
 from prism.cache._explanation import Lookup
 from prism.cache._finder import Finder, Finding
+from prism.cache._flights.async_streams import AsyncSharedStream
+from prism.cache._flights.single_flight import Lead, SingleFlight
+from prism.cache._flights.stream_sources import areplay, replay
+from prism.cache._flights.streams import SharedStream
 from prism.cache._forks import hold_over_fork
 from prism.cache._metrics import CacheMetrics, Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
@@ -29,9 +32,6 @@ from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Kept, Shelf
-from prism.cache._single_flight import Lead, SingleFlight
-from prism.cache._stream_sources import areplay, replay
-from prism.cache._streams import SharedStream
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prism.cache._antonyms import are_opposite
-from prism.cache._closed_classes import (
+from prism.cache._language.antonyms import are_opposite
+from prism.cache._language.closed_classes import (
     another_condition,
     another_force,
     another_person,
@@ -20,12 +20,12 @@ from prism.cache._closed_classes import (
     another_tense,
     is_past,
 )
-from prism.cache._lexicon import FUNCTION_WORDS, PEOPLE
-from prism.cache._measures import UNIT_KINDS, UNITS
-from prism.cache._order import other_order
-from prism.cache._quantities import Quantity, unmatched
-from prism.cache._stems import is_typo_of, stem
-from prism.cache._words import Words, analyse
+from prism.cache._language.lexicon import FUNCTION_WORDS, PEOPLE
+from prism.cache._language.measures import UNIT_KINDS, UNITS
+from prism.cache._language.order import other_order
+from prism.cache._language.quantities import Quantity, unmatched
+from prism.cache._language.stems import is_typo_of, stem
+from prism.cache._language.words import Words, analyse
 
 __all__ = ["GUARDS", "STRICT_GUARDS", "Guard", "Objection", "objections"]
 

@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from prism.cache._words import normalise
+from prism.cache._language.words import normalise
 from prism.cache.errors import ScopeError
 
 __all__ = ["Scope", "ScopeValue", "question_key", "tenant_key"]

@@ -1,7 +1,7 @@
 """Closed classes of English words that the guards tell apart. Data of our own; no code.
 
 A word belongs here when its whole class does: every month, every modal verb, every unit in common
-use. Opposites have a module of their own, `_antonyms`.
+use. Opposites have a module of their own, `antonyms`.
 """
 
 from __future__ import annotations

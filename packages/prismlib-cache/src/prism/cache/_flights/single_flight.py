@@ -1,6 +1,6 @@
 """One call per key at a time, for threads and for tasks of any number of event loops together.
 
-The rules (who leads, who waits, who inherits) are those of `_flight_table`; this module adds the
+The rules (who leads, who waits, who inherits) are those of `flight_table`; this module adds the
 waiting.
 
 - A caller that finds a leader waits on a *bell* of its own: a lock in a thread, a future in a
@@ -30,9 +30,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from prism.cache._bell import LoopBell, ThreadBell
-from prism.cache._flight_table import AloneReason, FlightTable, Seat, Standing
-from prism.cache._gate import Gate
+from prism.cache._flights.bell import LoopBell, ThreadBell
+from prism.cache._flights.flight_table import AloneReason, FlightTable, Seat, Standing
+from prism.cache._flights.gate import Gate
 
 if TYPE_CHECKING:
     from types import TracebackType

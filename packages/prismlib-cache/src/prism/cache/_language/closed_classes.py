@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prism.cache._lexicon import FUNCTION_WORDS, PEOPLE
-from prism.cache._stems import stem
-from prism.cache._words import Words
+from prism.cache._language.lexicon import FUNCTION_WORDS, PEOPLE
+from prism.cache._language.stems import stem
+from prism.cache._language.words import Words
 
 __all__ = [
     "another_condition",

@@ -16,7 +16,7 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from prism.cache._stream_ends import closers
+from prism.cache._flights.stream_ends import closers
 from prism.cache.errors import PrismCacheError
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from prism.cache._lexicon import ABBREVIATIONS, PHRASAL_VERBS, PHRASES
-from prism.cache._measures import UNITS
-from prism.cache._stems import stem
+from prism.cache._language.lexicon import ABBREVIATIONS, PHRASAL_VERBS, PHRASES
+from prism.cache._language.measures import UNITS
+from prism.cache._language.stems import stem
 
 __all__ = ["tokens"]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prism.cache._lexicon import FUNCTION_WORDS, NEGATIONS, NEGATIVE_VERBS, NEGATIVE_WORDS
-from prism.cache._stems import stem
+from prism.cache._language.lexicon import FUNCTION_WORDS, NEGATIONS, NEGATIVE_VERBS, NEGATIVE_WORDS
+from prism.cache._language.stems import stem
 
 __all__ = ["Negation", "is_negation", "negation_in"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from prism.cache._lexicon import IRREGULAR
+from prism.cache._language.lexicon import IRREGULAR
 
 __all__ = ["american", "is_typo_of", "stem"]
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from prism.cache._lexicon import FUNCTION_WORDS
-from prism.cache._stems import stem
-from prism.cache._words import Words
+from prism.cache._language.lexicon import FUNCTION_WORDS
+from prism.cache._language.stems import stem
+from prism.cache._language.words import Words
 
 __all__ = ["other_order"]
 

@@ -10,13 +10,13 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from prism.cache._lexicon import FUNCTION_WORDS
-from prism.cache._measures import UNITS
-from prism.cache._negation import Negation, is_negation, negation_in
-from prism.cache._places import PLACES
-from prism.cache._quantities import Quantity, quantities
-from prism.cache._stems import stem
-from prism.cache._wording import tokens
+from prism.cache._language.lexicon import FUNCTION_WORDS
+from prism.cache._language.measures import UNITS
+from prism.cache._language.negation import Negation, is_negation, negation_in
+from prism.cache._language.places import PLACES
+from prism.cache._language.quantities import Quantity, quantities
+from prism.cache._language.stems import stem
+from prism.cache._language.wording import tokens
 
 __all__ = ["MUCH_TEXT", "Words", "analyse", "normalise", "take_apart"]
 

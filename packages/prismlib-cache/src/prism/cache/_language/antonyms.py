@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import permutations
 
-from prism.cache._stems import stem
+from prism.cache._language.stems import stem
 
 __all__ = ["are_opposite"]
 

@@ -1,6 +1,6 @@
 """A stream that is read by several tasks of one event loop while it comes from its source once.
 
-The phases are those of `_stream_buffer`; here a task of the stream's own, the *pump*, does the
+The phases are those of `stream_buffer`; here a task of the stream's own, the *pump*, does the
 pulling:
 
 - It is started by the first reader that wants a chunk, takes one chunk from the source whenever
@@ -28,8 +28,8 @@ import inspect
 from asyncio import events
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from prism.cache._stream_buffer import Phase, StreamBuffer
-from prism.cache._stream_ends import closers, log_failure
+from prism.cache._flights.stream_buffer import Phase, StreamBuffer
+from prism.cache._flights.stream_ends import closers, log_failure
 from prism.cache.errors import PrismCacheError
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """A stream that is read by several threads while it comes from its source once.
 
-The phases are those of `_stream_buffer`; this module adds the pulling, by the readers themselves:
+The phases are those of `stream_buffer`; this module adds the pulling, by the readers themselves:
 
 - A reader that is at the end of the buffer becomes the *puller* if there is none: it takes one
   chunk from the source. Who comes meanwhile waits for that chunk, then looks again. So the source
@@ -22,11 +22,11 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from prism.cache._async_streams import AsyncSharedStream, AsyncStreamReader
-from prism.cache._gate import Gate
-from prism.cache._stream_buffer import Phase, StreamBuffer
-from prism.cache._stream_ends import closers, log_failure
-from prism.cache._stream_sources import areplay, iterate_in_threads, replay
+from prism.cache._flights.async_streams import AsyncSharedStream, AsyncStreamReader
+from prism.cache._flights.gate import Gate
+from prism.cache._flights.stream_buffer import Phase, StreamBuffer
+from prism.cache._flights.stream_ends import closers, log_failure
+from prism.cache._flights.stream_sources import areplay, iterate_in_threads, replay
 from prism.cache.errors import PrismCacheError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from prism.cache._measures import (
+from prism.cache._language.measures import (
     AMBIGUOUS,
     BEFORE_CLOCK,
     BEFORE_DAY,
