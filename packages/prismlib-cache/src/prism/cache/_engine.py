@@ -351,5 +351,13 @@ class Engine:
         try:
             yield
         except Exception:  # noqa: BLE001  whatever fails in here, the app gets its answer
-            self._ledger.error(place)
-            _log.warning("the cache failed in %s and goes on without", place, exc_info=True)
+            times = self._ledger.error(place)
+            # The 1st, 10th, 100th... with all details: a store that stays away must not fill disks.
+            is_told = str(times).strip("0") == "1"
+            _log.log(
+                logging.WARNING if is_told else logging.DEBUG,
+                "the cache failed in %s, %d times so far, and goes on without",
+                place,
+                times,
+                exc_info=is_told,
+            )

@@ -133,10 +133,11 @@ class Ledger:
             self.counts["guarded"] += 1
             self.vetoes[guard] += 1
 
-    def error(self, place: str) -> None:
-        """Count a failure inside the cache that a question survived."""
+    def error(self, place: str) -> int:
+        """Count a failure inside the cache that a question survived; give how many there were."""
         with self.lock:
             self.errors[place] += 1
+            return self.errors[place]
 
     def hit(self, kind: str, latency_s: float) -> None:
         """Count a hit with its latency. `kind` is `exact_hits` or `similar_hits`."""

@@ -245,7 +245,7 @@ class Shelf:
                 self._ledger.count("expired", len(gone))
                 self._compact(gone)
             self._link.forget(gone)
-        elif self._link.is_durable:
+        elif self._link.is_due:
             self._link.forget({})
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from prism.cache.store import Changes, Record, Store
 __all__ = ["StoreLink"]
 
 _log = logging.getLogger("prism.cache")
+_FIRST_PAUSE_S = 0.05
+_LONGEST_PAUSE_S = 30.0
 
 
 class StoreLink:
@@ -37,6 +40,8 @@ class StoreLink:
         self.lock = threading.RLock()
         self._owed: dict[bytes, int] = {}
         self._deleted_here: set[bytes] = set()
+        self._pause_s = 0.0
+        self._resume_at_s = 0.0
         self.position = 0
 
     @property
@@ -65,7 +70,14 @@ class StoreLink:
                 self._owed[key] = max(version, self._owed.get(key, 0))
             owed = dict(self._owed)
         if owed:
-            self._store.delete(self._tenant, owed.keys(), versions=owed)
+            try:
+                self._store.delete(self._tenant, owed.keys(), versions=owed)
+            except StoreError:
+                # A store that is busy makes every attempt wait: questions must not pay for each.
+                self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
+                self._resume_at_s = time.monotonic() + self._pause_s
+                raise
+            self._pause_s = 0.0
             with self.lock:
                 for key, version in owed.items():
                     if self._owed.get(key) == version:
@@ -93,7 +105,12 @@ class StoreLink:
         """
         if self._store is None:
             return False
-        return bool(self._owed) or self._store.has_changed(self.position)
+        return self.is_due or self._store.has_changed(self.position)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something is owed and it is time to try again."""
+        return bool(self._owed) and time.monotonic() >= self._resume_at_s
 
     def read(self) -> Changes | None:
         """Read what others changed since `position`; `None` without a store.
