@@ -1,7 +1,7 @@
 """Reasons not to trust a high cosine: small differences that turn an answer wrong.
 
-Embeddings put "enable" and "disable", or order 5501 and order 5502, within .01 of each other
-(research on nine encoders found .83 to .9997), so no threshold separates them. A guard looks at the
+Embeddings put "enable" and "disable", or order 5501 and order 5502, nearer to each other than most
+paraphrases, so no threshold separates them. A guard looks at the
 words themselves and objects. Each guard is a pure function of two analysed questions; which of them
 forbid a hit and which only ask for a higher score is data, in `GUARDS` and `STRICT_GUARDS`.
 """

@@ -1,6 +1,6 @@
 """Does one of these stored questions ask the same? The decision, and all it rests on.
 
-Rule (research on BANKING77, CLINC150 and two held-out sets, where it was the best untrained one):
+Rule, the best untrained one on BANKING77, CLINC150 and two sets that were held out:
 
     score    = cosine + 2 * min(gap, 0.1)
     gap      = cosine - cosine of the best stored question with a different answer
