@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from prismresonance._kernels.codes import encode, new_codes
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
@@ -55,14 +57,15 @@ class Chunk:
         full: Shape `(capacity, width)`: unit rows.
         squared_norms: Shape `(capacity,)`.
         low: Shape `(capacity, dim)`: projected unit rows, or `None`.
+        codes: Their sign codes, see `_kernels.codes`, or `None`.
         seqs: Shape `(capacity,)`, ascending: when each row was inserted, counted over the index's
             whole life. Names a row for good: compaction moves rows but keeps their numbers.
         died_at: Shape `(capacity,)`: first epoch in which the row is gone.
     """
 
     __slots__ = (
-        "capacity", "dead", "died_at", "full", "ids", "keys", "length", "low", "payloads", "seqs",
-        "squared_norms",
+        "_addresses", "capacity", "codes", "dead", "died_at", "full", "ids", "keys", "length",
+        "low", "payloads", "seqs", "squared_norms",
     )  # fmt: skip
 
     def __init__(self, capacity: int, width: int, *, dim: int | None, fields: int) -> None:
@@ -72,11 +75,21 @@ class Chunk:
         self.full = np.empty((capacity, width), np.float32)
         self.squared_norms = np.empty(capacity, np.float64)
         self.low = None if dim is None else np.empty((capacity, dim), np.float32)
+        self.codes = None if dim is None else new_codes(capacity, dim)
         self.seqs = np.empty(capacity, np.int64)
         self.died_at = np.full(capacity, ALIVE, np.int64)
         self.ids: list[RowId] = []
         self.payloads: list[Payload] = []
         self.keys: tuple[list[Hashable], ...] = tuple([] for _ in range(fields))
+        self._addresses: tuple[int, ...] | None = None
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """Where codes, projected rows, full rows, squared norms and `died_at` lie; 0 for none."""
+        if self._addresses is None:
+            arrays = (self.codes, self.low, self.full, self.squared_norms, self.died_at)
+            self._addresses = tuple(0 if a is None else a.ctypes.data for a in arrays)
+        return self._addresses
 
     @property
     def first_seq(self) -> int:
@@ -86,7 +99,9 @@ class Chunk:
     @property
     def size_bytes(self) -> int:
         """Allocated bytes: the arrays and the lists, not what the lists point to."""
-        arrays = (self.full, self.squared_norms, self.low, self.seqs, self.died_at)
+        arrays = (
+            self.full, self.squared_norms, self.low, self.codes, self.seqs, self.died_at
+        )  # fmt: skip
         lists = (self.ids, self.payloads, *self.keys)
         return sum(a.nbytes for a in arrays if a is not None) + sum(map(sys.getsizeof, lists))
 
@@ -95,8 +110,9 @@ class Chunk:
         stop = start + rows.stop - rows.start
         self.full[start:stop] = batch.full[rows]
         self.squared_norms[start:stop] = batch.squared_norms[rows]
-        if self.low is not None and batch.low is not None:
+        if self.low is not None and self.codes is not None and batch.low is not None:
             self.low[start:stop] = batch.low[rows]
+            encode(batch.low[rows], self.codes, start)
         self.seqs[start:stop] = np.arange(batch.first_seq + rows.start, batch.first_seq + rows.stop)
         self.died_at[start:stop] = ALIVE
         self.ids[start:] = batch.ids[rows]
@@ -104,6 +120,14 @@ class Chunk:
         for own, given in zip(self.keys, batch.keys, strict=True):
             own[start:] = given[rows]
         self.length = stop
+
+    def project(self, low: npt.NDArray[np.float32]) -> None:
+        """Add the projections of the rows written so far, shape `(n, dim)`, to a chunk without."""
+        room = np.empty((self.capacity, low.shape[1]), np.float32)
+        room[: len(low)] = low
+        codes = new_codes(self.capacity, low.shape[1])
+        encode(low, codes, 0)
+        self.low, self.codes, self._addresses = room, codes, None
 
     def living(self, length: int, epoch: int) -> npt.NDArray[np.bool_]:
         """Say which of the first `length` rows are alive in an epoch."""
@@ -148,5 +172,7 @@ class Chunk:
             for own, given in zip(new.keys, chunk.keys, strict=True):
                 own += [given[row] for row in chosen]
             start = stop
+        if new.low is not None and new.codes is not None:
+            encode(new.low[:total], new.codes, 0)
         new.length = total
         return new

@@ -34,11 +34,12 @@ class WaveIndex:
     """Store vectors with payloads and find the nearest by cosine, in this process.
 
     It finds in the projector's 64 dimensions and decides at full width. The projected rows are
-    scanned for candidates; every candidate is then scored with the full vectors, so a score is
-    never an estimate and a match never a false one. What can go wrong is a miss: a true match
+    scanned for candidates (compiled kernels scan their signs first, a bit a dimension); every
+    candidate is then scored with the full vectors, so a score is never an estimate and a match
+    never a false one. What can go wrong is a miss: a true match
     whose projection falls unusually far from the query's. A match exactly at the threshold is
-    missed with a probability of about 3e-5, one exactly as good as the k-th best with about 1e-3,
-    better ones with less. `exact=True` misses none. Indexes of up to a quarter of a million
+    missed with a probability of about 3e-5, one exactly as good as the k-th best with about
+    1.5e-3, better ones with less. `exact=True` misses none. Indexes of up to a quarter of a million
     components (682 rows of 384) and small filtered sets are searched at full width anyway.
 
     **Threads.** All methods are safe to call from several threads. Readers take no lock: a query
@@ -48,8 +49,8 @@ class WaveIndex:
 
     **Vectors** may be of any width and any real type. The first one fixes the width. They are
     stored as float32 scaled to length 1, because a cosine does not depend on length: 4 bytes a
-    component, in a large index 4 bytes more for each projected dimension, and about 150 bytes
-    a row beside the payload.
+    component, in a large index 4 bytes and one bit more for each projected dimension, and about
+    150 bytes a row beside the payload.
 
     **Payloads** are mappings, kept by reference, never copied: change one after adding it and
     results show the change, but the fields of `indexed_fields` are read only when it is added.
@@ -285,7 +286,7 @@ class WaveIndex:
             InvalidVectorError: As in `add`.
             InvalidArgumentError: Another argument is outside of that.
         """
-        unit = unit_row(vector, width=self._table.width)
+        unit = unit_row(vector, width=self._table.width, kernels=COMPILER.kernels)
         return self._answer(unit, top_k, threshold, where, exact=exact)[0]
 
     def query_many(
@@ -313,7 +314,7 @@ class WaveIndex:
             InvalidVectorError: As in `add_many`.
             InvalidArgumentError: As in `query`.
         """
-        units = unit_rows(vectors, width=self._table.width)
+        units = unit_rows(vectors, width=self._table.width, kernels=COMPILER.kernels)
         return self._answer(units, top_k, threshold, where, exact=exact)
 
     def compact(self) -> None:
@@ -351,7 +352,7 @@ class WaveIndex:
         *,
         replace: bool,
     ) -> tuple[RowId, int]:
-        units = unit_row(vector, width=self._table.width)
+        units = unit_row(vector, width=self._table.width, kernels=COMPILER.kernels)
         payloads = checked_payloads([{} if payload is None else payload], 1)
         ids = [None if row_id is None else checked_id(row_id)]
         named, replaced = self._table.insert(units, payloads, ids, replace=replace)
@@ -365,7 +366,7 @@ class WaveIndex:
         *,
         replace: bool,
     ) -> tuple[list[RowId], int]:
-        units = unit_rows(vectors, width=self._table.width)
+        units = unit_rows(vectors, width=self._table.width, kernels=COMPILER.kernels)
         count = len(units.rows)
         given = [{} for _ in range(count)] if payloads is None else payloads
         wanted: Sequence[RowId | None] = [None] * count
@@ -402,7 +403,10 @@ class WaveIndex:
     ) -> list[list[Match]]:
         top_k = whole_number("top_k", top_k)
         least = checked_threshold(threshold)
-        snapshot, allowed = admitted(self._table, parse_where(where))
+        if where is None:
+            snapshot, allowed = self._table.snapshot, None
+        else:
+            snapshot, allowed = admitted(self._table, parse_where(where))
         if snapshot.chunks and units.rows.shape[1] != snapshot.chunks[0].full.shape[1]:
             # The first row of all came in after the width was checked.
             raise InvalidVectorError(
@@ -412,15 +416,17 @@ class WaveIndex:
         if self._is_large(snapshot):
             COMPILER.want()
         kernels = COMPILER.kernels
-        tally = self._tallies.setdefault(threading.get_ident(), _Tally())
+        tally = self._tallies.get(threading.get_ident())
+        if tally is None:
+            tally = self._tallies.setdefault(threading.get_ident(), _Tally())
         answers: list[list[Match]] = []
+        work = Work()
         for row, squared_norm in zip(units.rows, units.squared_norms.tolist(), strict=True):
-            work = Work()
             question = Question(row, squared_norm, top_k, least, allowed, exact)
             answers.append(search(snapshot, question, self._projector, kernels, work))
-            tally.queries += 1
-            tally.scanned += work.scanned
-            tally.rescored += work.rescored
+        tally.queries += len(answers)
+        tally.scanned += work.scanned
+        tally.rescored += work.rescored
         return answers
 
     def _is_large(self, snapshot: Snapshot) -> bool:

@@ -4,12 +4,16 @@ Two scans share one procedure. The scan of projected rows reads `dim` numbers a 
 `projected_bar` says; the scan at full width reads `width` numbers and errs by float32 rounding.
 Either way the final score is the exact one, and the bar that an estimate must reach follows from
 the score that a row must have to matter: the threshold, or the score of the k-th best row so far.
+
+Compiled kernels do all of it in one call and scan sign codes first, see `_kernels.find`; what is
+here step by step is numpy's way, and the short way for few admitted rows.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +22,7 @@ from prismresonance._bar import full_width_bar, projected_bar
 from prismresonance._records import Match
 
 if TYPE_CHECKING:
-    from prismresonance._kernels.compiler import Kernels
+    from prismresonance._kernels.interface import Find, Kernels
     from prismresonance._projector import PrismProjector
     from prismresonance._snapshot import Snapshot
 
@@ -28,20 +32,20 @@ THRESHOLD_SIGMAS = 4.0
 """A row exactly at the threshold is missed with a probability of about 3e-5."""
 
 TOP_K_SIGMAS = 3.0
-"""A row exactly as good as the k-th best is missed with a probability of about 1e-3."""
+"""A row exactly as good as the k-th best is missed with a probability of about 1.5e-3."""
 
 _FIRST_ROUND = 128
 _LIST_ROWS = 256
 _GATHER_COST = 4  # scoring a chosen row costs as much as estimating this many at full width
 _HIDDEN = np.float32(-4.0)
+_NO_MASK = np.empty(0, np.uint8)
 
 _Floats = npt.NDArray[np.float32]
 _Scores = npt.NDArray[np.float64]
 _Positions = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One checked query.
 
     Attributes:
@@ -86,7 +90,58 @@ def search(
     """
     if not snapshot.live_rows:
         return []
+    if kernels.find is not None and question.allowed is None:
+        return _found(snapshot, question, projector, kernels.find, work, _NO_MASK)
     return _Search(snapshot, question, projector, kernels, work).matches()
+
+
+def _found(
+    snapshot: Snapshot,
+    question: Question,
+    projector: PrismProjector,
+    find: Find,
+    work: Work,
+    admitted: npt.NDArray[np.uint8],
+) -> list[Match]:
+    """Find the best rows in one compiled call; `admitted` has a byte a row, or none at all."""
+    directory = snapshot.directory
+    table = directory.table(snapshot)
+    room = min(question.top_k, snapshot.live_rows)
+    places, scores = np.empty(room, np.int64), np.empty(room, np.float64)
+    width = len(question.unit)
+    coded = snapshot.projected and not question.exact
+    found, scored = find(
+        question.unit,
+        question.squared_norm,
+        projector.matrix(width) if coded else _no_matrix(width),
+        table,
+        directory.rows,
+        snapshot.epoch,
+        max(question.threshold, -2.0),
+        THRESHOLD_SIGMAS,
+        TOP_K_SIGMAS,
+        admitted,
+        places,
+        scores,
+    )
+    work.scanned += directory.rows
+    work.rescored += scored
+    if not found:
+        return []
+    chunks = snapshot.chunks
+    matches: list[Match] = []
+    for place, score in zip(places[:found].tolist(), scores[:found].tolist(), strict=True):
+        chunk, row = chunks[place >> 32], place & 0xFFFFFFFF
+        matches.append(Match(chunk.ids[row], score, chunk.payloads[row]))
+    return matches
+
+
+@functools.lru_cache(maxsize=64)
+def _no_matrix(width: int) -> _Floats:
+    """Give the matrix of no projection, typed as the projector's are."""
+    matrix = np.empty((0, width), np.float32)
+    matrix.flags.writeable = False
+    return matrix
 
 
 class _Search:
@@ -122,6 +177,10 @@ class _Search:
                 return self._ranked(positions, self._scores(positions))
             self._admitted = np.zeros(rows, np.bool_)
             self._admitted[positions] = True
+            if self._kernels.find is not None:
+                mask = self._admitted.view(np.uint8)
+                find, snapshot = self._kernels.find, self._snapshot
+                return _found(snapshot, question, self._projector, find, self._work, mask)
         projected = self._snapshot.projected and not question.exact
         return self._ranked(*self._scored(projected=projected))
 

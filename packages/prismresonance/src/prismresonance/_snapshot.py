@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from prismresonance._directory import Directory
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -35,6 +37,7 @@ class Snapshot(NamedTuple):
         projected: Whether every chunk holds projected rows.
         pending: Ids whose rows this write changed while the id map does not say so yet: the new
             row's number, `None` for a removed one.
+        directory: Where the chunks' arrays lie in memory, for compiled kernels.
     """
 
     chunks: tuple[Chunk, ...]
@@ -43,6 +46,7 @@ class Snapshot(NamedTuple):
     live_rows: int
     projected: bool
     pending: Mapping[RowId, int | None]
+    directory: Directory
 
     @property
     def row_count(self) -> int:
@@ -96,4 +100,4 @@ class Snapshot(NamedTuple):
                 yield number, chunk, rows
 
 
-EMPTY = Snapshot((), 0, 0, 0, projected=False, pending={})
+EMPTY = Snapshot((), 0, 0, 0, projected=False, pending={}, directory=Directory())

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prismresonance._chunks import ALIVE, Batch, Chunk
+from prismresonance._directory import Directory
 from prismresonance._filters import MISSING
 from prismresonance._postings import Postings
 from prismresonance._snapshot import EMPTY, Snapshot
@@ -218,9 +219,7 @@ class RowTable:
             batch = batch._replace(low=self._projector.project_units(batch.full))
             for chunk, length in old.parts():
                 if chunk.low is None:  # readers of older snapshots do not look at it
-                    low = np.empty((chunk.capacity, dim), np.float32)
-                    low[:length] = self._projector.project_units(chunk.full[:length])
-                    chunk.low = low
+                    chunk.project(self._projector.project_units(chunk.full[:length]))
         row_bytes = 4 * width + (4 * dim if projected else 0)
         largest = max(_FIRST_CAPACITY, min(1 << 16, _CHUNK_BYTES // row_bytes))
         copied = min(largest, _COPY_BYTES // row_bytes)
@@ -263,6 +262,7 @@ class RowTable:
             old.live_rows + born - len(dying),
             projected,
             pending,
+            Directory(),
         )
         places: list[tuple[Chunk, npt.NDArray[np.int64]]] = []
         if dying:
@@ -324,7 +324,7 @@ class RowTable:
         tail_length = old.tail_length
         if last == len(parts):
             tail_length = chunks[-1].length if chunks else 0
-        self.snapshot = old._replace(chunks=chunks, tail_length=tail_length)
+        self.snapshot = old._replace(chunks=chunks, tail_length=tail_length, directory=Directory())
 
 
 def _is_sparse(chunk: Chunk) -> bool:

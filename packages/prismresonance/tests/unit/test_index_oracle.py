@@ -252,3 +252,13 @@ class TestProjected(TestTinyChunks):
     def setUp(self) -> None:
         super().setUp()
         self.patch.setattr(table_module, "FULL_SCAN_ELEMENTS", 10 * WIDTH)
+
+
+@pytest.mark.usefixtures("only_compiled")
+class TestCompiled(TestTinyChunks):
+    """The same by the compiled kernels, every row scored."""
+
+
+@pytest.mark.usefixtures("only_compiled")
+class TestCompiledProjected(TestProjected):
+    """The same by the compiled kernels and sign codes."""

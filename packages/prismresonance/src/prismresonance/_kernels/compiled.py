@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import importlib.resources
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,9 @@ from numba import types
 from numba.core import caching
 
 from prismresonance._kernels import exact as exact_source
+from prismresonance._kernels import find as find_source
 from prismresonance._kernels import scan
+from prismresonance._kernels.parts import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,16 +31,62 @@ _log = logging.getLogger("prismresonance")
 # another Python thread is busy. That is worth it only for a loop of 200 us or more, which is about
 # this many components.
 _LONG_ELEMENTS = 1 << 21
+# A query by sign codes takes 50 to 400 us from this many rows on: then queries run in parallel.
+_LONG_CODES = 1 << 16
 
 _F4 = types.Array(types.float32, 1, "C")
 _F8 = types.Array(types.float64, 1, "C")
 _I8 = types.Array(types.int64, 1, "C")
 _ROWS = types.Array(types.float32, 2, "C")
+_ROWS8 = types.Array(types.float64, 2, "C")
+_MATRIX = types.Array(types.float32, 2, "C", readonly=True)
+_DIRECTORY = types.Array(types.int64, 2, "C")
+_PAIR = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]  # numba
+_U1 = types.Array(types.uint8, 1, "C")
 
 _SOURCES: dict[str, tuple[Callable[..., Any], Any]] = {
     "estimate": (scan.estimate, types.void(_ROWS, types.int64, _F4, _F4)),
     "collect": (scan.collect, types.int64(_ROWS, types.int64, _F4, types.float64, _I8, _F4)),
     "exact": (exact_source.exact, types.void(_ROWS, _I8, _F8, _F8)),
+    "snap": (exact_source.snap, types.void(_ROWS8, _F8, _ROWS, _F8)),
+    "find": (
+        source_of(find_source.find),
+        _PAIR(
+            _F4,
+            types.float64,
+            _MATRIX,
+            _DIRECTORY,
+            types.int64,
+            types.float64,
+            types.float64,
+            types.float64,
+            _U1,
+            _I8,
+            _F8,
+        ),
+    ),
+}
+
+_N, _F = types.int64, types.float64
+_PARTS: tuple[tuple[Any, Any], ...] = (
+    (find_source.sign_bar, _N(_F, _F, _F4, _I8, _N)),
+    (find_source.all_rows, _PAIR(_F4, _F, _DIRECTORY, _N, _F, _U1, _I8, _F8)),
+    (find_source.collect, _PAIR(_DIRECTORY, _U1, _N, _N, _N, _U1, _I8, _U1, _I8)),
+    (
+        find_source.rest,
+        _PAIR(
+            _F4, _F, _F4, _F4, _I8, _U1, _DIRECTORY, _N, _F, _F, _F, _U1, _N, _N, _N, _I8, _U1,
+            _I8, _F8, _N,
+        ),
+    ),
+)  # fmt: skip
+"""Parts of `find` to compile in steps of their own, so that none takes long."""
+
+# The parts of `find` say for themselves where it is right. Sums of `snap` may be reordered, they
+# do not round; its divisions may not become products with the reciprocal, as `arcp` would allow.
+_FAST: dict[Callable[..., Any], bool | set[str]] = {
+    source_of(find_source.find): False,
+    exact_source.snap: {"reassoc", "contract"},
 }
 
 
@@ -57,10 +107,44 @@ class CompiledKernels:
 
     def compile(self) -> Iterator[None]:
         """Compile, one function a step, so that the caller can stop or pause between two."""
+        if not self._keeps_find():
+            for part, signature in _PARTS:
+                part.compile(signature)
+                yield
         for nogil, functions in ((False, self._held), (True, self._released)):
             for name, (source, signature) in _SOURCES.items():
                 functions[name] = _compile(source, signature, nogil=nogil, folder=self._folder)
                 yield
+
+    def _keeps_find(self) -> bool:
+        """Say whether an earlier process seems to have compiled `find`."""
+        return self._folder is not None and any(
+            self._folder.glob(f"*.find-{_sources_digest()}-*.nbi")
+        )
+
+    def find(
+        self,
+        unit: npt.NDArray[np.float32],
+        squared_norm: float,
+        matrix: npt.NDArray[np.float32],
+        directory: npt.NDArray[np.int64],
+        rows: int,
+        epoch: int,
+        threshold: float,
+        threshold_sigmas: float,
+        top_k_sigmas: float,
+        admitted: npt.NDArray[np.uint8],
+        places: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+    ) -> tuple[int, int]:
+        """Find the best rows of a snapshot; see `find.find`."""
+        long = rows > _LONG_CODES if len(matrix) else rows * len(unit) > _LONG_ELEMENTS
+        kernel = (self._released if long else self._held)["find"]
+        found, scored = kernel(
+            unit, squared_norm, matrix, directory, epoch, threshold, threshold_sigmas,
+            top_k_sigmas, admitted, places, scores,
+        )  # fmt: skip
+        return found, scored
 
     def estimate(
         self,
@@ -100,18 +184,30 @@ class CompiledKernels:
         (self._released if long else self._held)["exact"](rows, chosen, query, products)
         return products
 
+    def snap(
+        self,
+        wide: npt.NDArray[np.float64],
+        lengths: npt.NDArray[np.float64],
+        rows: npt.NDArray[np.float32],
+        squared_norms: npt.NDArray[np.float64],
+    ) -> None:
+        """Scale rows to length 1 and round them to the grid of `_vectors`."""
+        long = wide.size > _LONG_ELEMENTS // 8
+        (self._released if long else self._held)["snap"](wide, lengths, rows, squared_norms)
+
 
 def _compile(
     source: Callable[..., Any], signature: Any, *, nogil: bool, folder: Path | None
 ) -> Any:
-    dispatcher = numba.njit(nogil=nogil, fastmath=True)(source)
+    fast = _FAST.get(source, True)
+    dispatcher = numba.njit(nogil=nogil, fastmath=fast)(source)
     if folder is not None:
         try:
             vars(dispatcher)["_cache"] = _cache_for(source, folder, nogil=nogil)
             dispatcher.compile(signature)
         except Exception as error:  # noqa: BLE001  a damaged or unusable cache: compile afresh
             _log.info("kernel cache not used: %s: %s", type(error).__name__, error)
-            dispatcher = numba.njit(nogil=nogil, fastmath=True)(source)
+            dispatcher = numba.njit(nogil=nogil, fastmath=fast)(source)
         else:
             return _sealed(dispatcher)
     dispatcher.compile(signature)
@@ -124,6 +220,17 @@ def _sealed(dispatcher: Any) -> Any:
     return dispatcher
 
 
+@functools.cache
+def _sources_digest() -> str:
+    """Tell one version of the kernels from another: a kernel's code holds that of its parts."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    folder = importlib.resources.files("prismresonance._kernels")
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.name.endswith(".py"):
+            digest.update(file.name.encode() + b"\x00" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _cache_for(source: Callable[..., Any], folder: Path, *, nogil: bool) -> caching.FunctionCache:
     """Make numba keep a function's code in a folder of ours.
 
@@ -131,9 +238,7 @@ def _cache_for(source: Callable[..., Any], folder: Path, *, nogil: bool) -> cach
     neither that nor the home folder can be written to. Setting numba's global cache folder would
     move the caches of the application's own functions.
     """
-    code = source.__code__
-    content = repr((code.co_code, code.co_consts, code.co_names, numba.__version__))
-    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
+    digest = _sources_digest()
 
     class Locator:
         """Says where; numba asks it by these names."""

@@ -3,8 +3,8 @@
 States: numpy (nothing wanted yet) -> compiling -> numba or failed; or disabled from the start. Once
 numba, failed or disabled, nothing changes any more.
 
-Compilation runs in steps of up to about a second. Between two steps it is safe to fork and to end
-the interpreter, so both wait for the current step: a process forked in the middle of one would
+Compilation runs in steps of up to about two seconds. Between two steps it is safe to fork and to
+end the interpreter, so both wait for the current step: a process forked in the middle of one would
 inherit locks that nobody will ever release, and LLVM must not run while the process takes itself
 down.
 """

@@ -8,15 +8,41 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["Kernels"]
+__all__ = ["Find", "Kernels"]
+
+
+class Find(Protocol):
+    """A whole query in one call."""
+
+    def __call__(
+        self,
+        unit: npt.NDArray[np.float32],
+        squared_norm: float,
+        matrix: npt.NDArray[np.float32],
+        directory: npt.NDArray[np.int64],
+        rows: int,
+        epoch: int,
+        threshold: float,
+        threshold_sigmas: float,
+        top_k_sigmas: float,
+        admitted: npt.NDArray[np.uint8],
+        places: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+        /,
+    ) -> tuple[int, int]:
+        """Find the best rows of a snapshot; see `find.find`."""
 
 
 class Kernels(Protocol):
     """The inner loops; see `plain` for what each does.
 
     `estimate` and `collect` may differ between implementations by float32 rounding, which the bars
-    allow for; `exact` may not differ at all.
+    allow for; `exact` and `snap` may not differ at all.
     """
+
+    @property
+    def find(self) -> Find | None:
+        """A whole query in one call, if these kernels have that."""
 
     def estimate(
         self,
@@ -43,3 +69,12 @@ class Kernels(Protocol):
         query: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.float64]:
         """Multiply chosen rows with the query in float64."""
+
+    def snap(
+        self,
+        wide: npt.NDArray[np.float64],
+        lengths: npt.NDArray[np.float64],
+        rows: npt.NDArray[np.float32],
+        squared_norms: npt.NDArray[np.float64],
+    ) -> None:
+        """Scale rows to length 1 and round them to the grid of `_vectors`."""

@@ -1,0 +1,50 @@
+"""Where the arrays of a snapshot's chunks lie in memory, for kernels that walk them by address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from prismresonance._snapshot import Snapshot
+
+__all__ = ["Directory"]
+
+
+class Directory:
+    """A snapshot's table of addresses, made for the first query that needs it.
+
+    Two threads may both make it; they make the same one. An address holds as long as its chunk is
+    referred to: whoever uses the table keeps the snapshot.
+
+    Attributes:
+        rows: Published rows of the snapshot, dead ones included; set together with the table.
+    """
+
+    __slots__ = ("_table", "rows")
+
+    def __init__(self) -> None:
+        self._table: npt.NDArray[np.int64] | None = None
+        self.rows = 0
+
+    def table(self, snapshot: Snapshot) -> npt.NDArray[np.int64]:
+        """Give the table.
+
+        Args:
+            snapshot: The one that this directory belongs to.
+
+        Returns:
+            Shape `(chunks, 7)`: for each chunk the addresses of `Chunk.addresses`, its published
+            length, and how many rows lie in the chunks before it.
+        """
+        if self._table is None:
+            rows: list[tuple[int, ...]] = []
+            start = 0
+            for chunk, length in snapshot.parts():
+                rows.append((*chunk.addresses, length, start))
+                start += length
+            self.rows = start
+            self._table = np.array(rows, np.int64).reshape(-1, 7)
+        return self._table
