@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import json
 import threading
@@ -225,6 +226,23 @@ def test_decorated_functions_share_answers_only_where_all_is_equal(cache: PrismC
     for document in ("doc A", "doc B"):
         ask = cache.scope(context=document).cached(lambda q, d=document: d, name="ask")
         assert ask("what is up") == ask("What is up?") == document
+
+
+def test_bound_methods_and_partials_share_nothing(cache: PrismCache) -> None:
+    class Bot:
+        def __init__(self, voice: str) -> None:
+            self.voice = voice
+
+        def ask(self, question: str) -> str:
+            return self.voice
+
+        def __call__(self, question: str) -> str:
+            return self.voice
+
+    for voice in ("pirate", "lawyer"):
+        bot = Bot(voice)
+        for ask in (bot.ask, bot, functools.partial(bot.ask)):
+            assert cache.cached(ask)("what is up") == voice
 
 
 def test_a_name_lets_definitions_share(cache: PrismCache, model: Model) -> None:

@@ -250,3 +250,47 @@ def test_a_child_forked_while_others_write_can_use_the_cache(build: Build, tmp_p
         stop.set()
         for writer in writers:
             writer.join(30)
+
+
+def test_a_removal_by_another_process_counts_though_we_removed_the_key_before(
+    build: Build, tmp_path: Path
+) -> None:
+    one, other = build(path=tmp_path / "answers.db"), build(path=tmp_path / "answers.db")
+    one.put("what is up", "old")
+    one.invalidate(query="what is up")
+    one.put("what is up", "new")
+    assert other.invalidate(everything=True) == 1
+    assert not one.lookup("what is up").hit
+
+
+def test_what_could_not_be_read_when_it_was_removed_stays_removed(build: Build) -> None:
+    store = Unwilling()
+    one, other = build(store=store), build(store=store)
+    one.put("what is up", "much", tags=["news"])
+    store.refuses = {"changes"}
+    with pytest.raises(StoreError):
+        other.invalidate(tag="news")
+    store.refuses = set()
+    assert not other.lookup("what is up").hit
+    assert stored(store) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"encoding": "stream", "answer": b"{}"},
+        {"encoding": "json", "answer": b"[" * 100_000},
+        {"input_tokens": 1, "output_tokens": 1, "cached_tokens": 5},
+        {"input_tokens": -1, "output_tokens": 1},
+    ],
+)
+def test_an_odd_record_does_not_stop_the_others(build: Build, damage: dict[str, Any]) -> None:
+    store = MemoryStore()
+    first = build(store=store)
+    first.put("what is up", "much")
+    record = store.changes(OURS, 0).stored[0]
+    store.put(OURS, dataclasses.replace(record, **damage))
+    second = build(store=store)
+    first.put("who is there", "me")
+    assert second.lookup("who is there").answer == "me"
+    assert second.get_or_call("what is up", lambda: "called") in ("called", "much")

@@ -41,6 +41,9 @@ def test_the_same_text_has_one_normal_form(one: str, other: str) -> None:
         ("?", "!"),
         ("chmod -R", "chmod -r"),
         ("5!", "5"),
+        ("cd ..", "cd"),
+        ("10 M", "10 m"),
+        ("5 \u041c\u0412\u0442", "5 \u043c\u0412\u0442"),
         ("in the US", "in the us"),
     ],
 )

@@ -17,7 +17,7 @@ from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
 from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
 from prism.cache._flights.async_streams import AsyncSharedStream, AsyncStreamReader
-from prism.cache._flights.single_flight import Lead, Shared
+from prism.cache._flights.single_flight import Alone, AloneReason, Lead, Shared
 from prism.cache._flights.stream_sources import areplay, iterate_in_threads
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
@@ -44,13 +44,18 @@ async def ask(
         served = engine.serve_shared(call, turn.result, asyncio.get_running_loop())
         if options.stream is False and isinstance(served, AsyncStreamReader):
             served = await _drain(served)
+            if served is not NOT_SERVED:
+                engine.count_shared(call, turn.result)
         if served is not NOT_SERVED:
             return served
     lead = turn if isinstance(turn, Lead) else None
+    # What holds the leader up, the embedder perhaps, would hold this caller up as well.
+    waited_in_vain = isinstance(turn, Alone) and turn.reason is AloneReason.TIMEOUT
     with lead or contextlib.nullcontext():
         # The leader before us may have stored it between our look and our turn.
         engine.find_exact(call)
-        await run_in_pool("embed", lambda: engine.find_similar(call))
+        if not waited_in_vain:
+            await run_in_pool("embed", lambda: engine.find_similar(call))
         served = engine.serve(call, areplay)
         if served is not NOT_SERVED:
             engine.share_finding(call, lead)

@@ -11,7 +11,7 @@ from typing import Any
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
 from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
-from prism.cache._flights.single_flight import Lead, Shared
+from prism.cache._flights.single_flight import Alone, AloneReason, Lead, Shared
 from prism.cache._flights.stream_sources import replay
 from prism.cache._flights.streams import SharedStream, StreamReader
 from prism.cache._reply import Reply
@@ -40,13 +40,18 @@ def ask(
         served = engine.serve_shared(call, turn.result, None)
         if options.stream is False and isinstance(served, StreamReader):
             served = _drain(served)
+            if served is not NOT_SERVED:
+                engine.count_shared(call, turn.result)
         if served is not NOT_SERVED:
             return served
     lead = turn if isinstance(turn, Lead) else None
+    # What holds the leader up, the embedder perhaps, would hold this caller up as well.
+    waited_in_vain = isinstance(turn, Alone) and turn.reason is AloneReason.TIMEOUT
     with lead or contextlib.nullcontext():
         # The leader before us may have stored it between our look and our turn.
         engine.find_exact(call)
-        engine.find_similar(call)
+        if not waited_in_vain:
+            engine.find_similar(call)
         served = engine.serve(call, replay)
         if served is not NOT_SERVED:
             engine.share_finding(call, lead)

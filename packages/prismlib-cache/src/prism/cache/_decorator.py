@@ -81,7 +81,10 @@ def cached(
 def _identity(function: Callable[..., object]) -> str:
     """Name what a function does, as far as its definition does."""
     name = f"{getattr(function, '__module__', '')}.{_name(function)}"
-    has_one_definition = "<" not in name and getattr(function, "__closure__", None) is None
+    # A bound method, a partial or an instance carries values that its name does not tell.
+    has_one_definition = (
+        inspect.isfunction(function) and "<" not in name and function.__closure__ is None
+    )
     return name if has_one_definition else f"{name} {uuid.uuid4()}"
 
 

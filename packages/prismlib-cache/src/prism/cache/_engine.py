@@ -148,10 +148,17 @@ class Engine:
                 isinstance(stream, AsyncSharedStream) and stream.loop is loop
             ):
                 served = stream.attach() or NOT_SERVED
+                if call.options.stream is False:
+                    # It counts when it has been read to its end.
+                    return served
             if served is not NOT_SERVED:
-                self._ledger.count("shared_calls")
-                self._note_savings(outcome.model, outcome.usage, call.query, outcome.answer)
+                self.count_shared(call, outcome)
         return served
+
+    def count_shared(self, call: Call, outcome: Outcome) -> None:
+        """Count an answer that another caller's call gave."""
+        self._ledger.count("shared_calls")
+        self._note_savings(outcome.model, outcome.usage, call.query, outcome.answer)
 
     def share_finding(self, call: Call, lead: Lead[Outcome] | None) -> None:
         """Let those who wait have the stored answer that was found."""

@@ -172,10 +172,11 @@ _GRAMMAR = FUNCTION_WORDS - frozenset("on off in out up down over under".split()
 def _antonyms(asked: Words, stored: Words) -> str | None:
     denied = asked.negation.denied, stored.negation.denied
     there = _alone(stored, asked)
+    has_amounts = bool(asked.numbers and stored.numbers)
     for ours in _alone(asked, stored) if there else ():
-        if ours in UNITS and asked.numbers and stored.numbers:
-            continue
         for theirs in there:
+            if has_amounts and (ours in UNITS or theirs in UNITS):
+                continue
             # "not allowed" is "forbidden".
             if are_opposite(ours, theirs) and (stem(ours) in denied[0]) == (
                 stem(theirs) in denied[1]

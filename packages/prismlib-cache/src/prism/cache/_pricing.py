@@ -143,11 +143,11 @@ def _price(model: str, usage: Usage, hour: int) -> float | None:
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cached_tokens or None,
     )
-    at = datetime.fromtimestamp(hour * _HOUR_S, tz=UTC)
     try:
+        at = datetime.fromtimestamp(hour * _HOUR_S, tz=UTC)
         return float(genai_prices.calc_price(tokens, model, genai_request_timestamp=at).total_price)
     except LookupError:
         _log.debug("no price known for model %s", model)
-    except (ArithmeticError, ValueError):
+    except (ArithmeticError, OSError, ValueError):
         _log.warning("the price table failed for model %s", model, exc_info=True)
     return None

@@ -32,7 +32,7 @@ from prism.cache._pricing import Usage
 from prism.cache._scope import tenant_key
 from prism.cache._settings import CacheSettings
 from prism.cache._store_link import StoreLink
-from prism.cache.errors import StoreError
+from prism.cache.errors import CacheConfigurationError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance import PrismProjector, WaveIndex
 
@@ -117,6 +117,7 @@ class Shelf:
         self._size_bytes = 0
         self._removals: deque[Callable[[Entry], bool]] = deque(maxlen=_REMEMBERED_REMOVALS)
         self._removal_count = 0
+        self._unread_since: float = math.inf
         self._is_closed = False
         hold_over_fork(self, self._sync_lock, self._lock, self._link.lock)
         self.catch_up()
@@ -203,6 +204,12 @@ class Shelf:
             if self._is_closed or self._was_removed(entry, since):
                 gone = {} if self._is_closed else {entry.key: entry.position}
                 outcome = Kept.REMOVED
+                if self._has(record):
+                    # Read back from the store between our put and now.
+                    gone |= self._drop(entry.key)
+            elif 0 < entry.position <= self._link.position and not self._link.is_owed(entry.key):
+                # Read back meanwhile, and placed, or found replaced or deleted by now.
+                gone = {}
             else:
                 gone = self._place([(entry, record.vector)])
         self._link.forget_quietly(gone)
@@ -221,10 +228,17 @@ class Shelf:
         with self._lock:
             self._removal_count += 1
             self._removals.append(matches)
+            before = self._removal_count - 1
         gone = self._drop_where(matches)
         try:
             self._pull()
             gone |= self._drop_where(matches)
+        except BaseException:
+            # What could not be read is to be removed when it is.
+            with self._lock:
+                self._unread_since = min(self._unread_since, before)
+                gone |= self._drop_where(matches)
+            raise
         finally:
             self._link.forget(gone)
         return len(gone)
@@ -262,22 +276,29 @@ class Shelf:
     def _pull(self) -> None:
         with self._sync_lock:
             since = self._removal_count
-            changes = self._link.read() if self._link.is_behind else None
+            changes = self._link.read()
             if changes is None:
+                self._unread_since = math.inf
                 return
             now = self._clock()
             with self._lock:
                 if self._is_closed:
                     return
+                since = int(min(since, self._unread_since))
                 if changes.is_reset:
                     stored = {record.key for record in changes.stored}
-                    self._drop_all([key for key in self._entries if key not in stored])
-                self._drop_all(changes.deleted)
+                    deleted = [key for key in self._entries if key not in stored]
+                else:
+                    deleted = list(changes.deleted)
+                self._drop_all([key for key in deleted if self._is_older(key, changes.position)])
                 arrivals, gone = [], {}
                 for record in changes.stored:
-                    entry = self._entry(record, position=changes.position)
-                    if self._has(record):
+                    if self._has(record) or self._link.is_owed(record.key):
                         continue
+                    known = self._entries.get(record.key)
+                    if known is not None and known.position > changes.position:
+                        continue
+                    entry = self._entry(record, position=changes.position)
                     self._drop(record.key)
                     if (
                         entry.expires_at <= now
@@ -285,17 +306,24 @@ class Shelf:
                         or self._was_removed(entry, since)
                     ):
                         gone[record.key] = changes.position
-                    elif not self._link.is_owed(record.key):
+                    else:
                         is_ours = record.embedder == self._embedder
                         arrivals.append((entry, record.vector if is_ours else b""))
                 gone |= self._place(arrivals)
                 self._link.position = changes.position
-            self._link.forget_quietly(gone)
+                self._unread_since = math.inf
+            if gone:
+                self._link.forget_quietly(gone)
 
     def _newest(self, key: bytes) -> int:
         """The newest position of `key` that this process knows of."""
         entry = self._entries.get(key)
         return max(self._link.position, 0 if entry is None else entry.position)
+
+    def _is_older(self, key: bytes, position: int) -> bool:
+        """Whether the entry of `key`, if any, was in the store at `position` or before."""
+        entry = self._entries.get(key)
+        return entry is not None and 0 < entry.position <= position
 
     def _has(self, record: Record) -> bool:
         entry = self._entries.get(record.key)
@@ -308,11 +336,14 @@ class Shelf:
         answer = EncodedAnswer(record.answer, record.encoding)
         usage = None
         if record.input_tokens is not None and record.output_tokens is not None:
-            usage = Usage(
-                input_tokens=record.input_tokens,
-                output_tokens=record.output_tokens,
-                cached_tokens=record.cached_tokens or 0,
-            )
+            try:
+                usage = Usage(
+                    input_tokens=record.input_tokens,
+                    output_tokens=record.output_tokens,
+                    cached_tokens=record.cached_tokens or 0,
+                )
+            except CacheConfigurationError:
+                self._ledger.error("usage")
         sketched = sketch(_text_of(answer))
         return Entry(
             key=record.key,
@@ -397,7 +428,8 @@ class Shelf:
         self._expiries.discard(key)
         if entry.row is not None and self._index is not None:
             self._index.remove(entry.row)
-        return {key: entry.position}
+        # What the store had of it up to where we have read is superseded by it.
+        return {key: max(entry.position, self._link.position)}
 
     def _drop_all(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         gone: dict[bytes, int] = {}
@@ -449,7 +481,7 @@ def _cost(entry: Entry) -> float:
 def _text_of(answer: EncodedAnswer) -> str:
     try:
         whole = decode(answer)
-    except ValueError:
+    except Exception:  # noqa: BLE001  a damaged answer, or one of a newer version
         whole = answer.payload
     if isinstance(whole, str):
         return whole

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 from prism.cache._metrics import Ledger
 from prism.cache.errors import StoreError
@@ -22,6 +21,7 @@ __all__ = ["StoreLink"]
 _log = logging.getLogger("prism.cache")
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 30.0
+_PATIENCE = 10
 
 
 class StoreLink:
@@ -39,7 +39,6 @@ class StoreLink:
         self._ledger = ledger
         self.lock = threading.RLock()
         self._owed: dict[bytes, int] = {}
-        self._deleted_here: set[bytes] = set()
         self._pause_s = 0.0
         self._resume_at_s = 0.0
         self.position = 0
@@ -70,19 +69,23 @@ class StoreLink:
                 self._owed[key] = max(version, self._owed.get(key, 0))
             owed = dict(self._owed)
         if owed:
+            began_s = time.monotonic()
+            # Others need not wait for the same meanwhile.
+            self._resume_at_s = began_s + _LONGEST_PAUSE_S
             try:
                 self._store.delete(self._tenant, owed.keys(), versions=owed)
-            except StoreError:
+            except BaseException:
                 # A store that is busy makes every attempt wait: questions must not pay for each.
-                self._pause_s = min(max(2 * self._pause_s, _FIRST_PAUSE_S), _LONGEST_PAUSE_S)
-                self._resume_at_s = time.monotonic() + self._pause_s
+                now_s = time.monotonic()
+                pause_s = max(2 * self._pause_s, _FIRST_PAUSE_S, _PATIENCE * (now_s - began_s))
+                self._pause_s = min(pause_s, _LONGEST_PAUSE_S)
+                self._resume_at_s = now_s + self._pause_s
                 raise
-            self._pause_s = 0.0
+            self._pause_s = self._resume_at_s = 0.0
             with self.lock:
                 for key, version in owed.items():
                     if self._owed.get(key) == version:
                         del self._owed[key]
-                    self._deleted_here.add(key)
 
     def forget_quietly(self, versions: Mapping[bytes, int]) -> None:
         """Do as `forget`, where the caller has nobody to tell: a failure is counted."""
@@ -113,17 +116,13 @@ class StoreLink:
         return bool(self._owed) and time.monotonic() >= self._resume_at_s
 
     def read(self) -> Changes | None:
-        """Read what others changed since `position`; `None` without a store.
-
-        What was deleted from here is left out: there may be a newer answer in memory by now.
+        """Read what changed since `position`; `None` if nothing did.
 
         Raises:
             StoreError: It could not be read.
         """
         if self._store is None:
             return None
-        with self.lock:
-            from_here, self._deleted_here = self._deleted_here, set()
-        changes = self._store.changes(self._tenant, self.position)
-        others = tuple(key for key in changes.deleted if key not in from_here)
-        return replace(changes, deleted=others)
+        if not self._store.has_changed(self.position):
+            return None
+        return self._store.changes(self._tenant, self.position)

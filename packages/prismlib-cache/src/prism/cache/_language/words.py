@@ -42,15 +42,41 @@ def normalise(text: str) -> str:
     several lines, such as code, the lines and their indentation.
     """
     text = text.replace("\u2019", "'").strip()
-    if text.isupper():
+    if text.isupper() and _is_shouted(text.split()):
+        # Shouted; a sign or two in capitals ("10 M", "US") may mean just them.
         text = text.lower()
     lines = text.splitlines()
     folded = "\n".join(
         " " * (len(line) - len(line.lstrip()))
-        + _SPACE.sub(" ", _ORDINARY_WORD.sub(lambda word: word[0].lower(), line.strip()))
+        + _SPACE.sub(" ", _ORDINARY_WORD.sub(_lowered, line.strip()))
         for line in lines
     )
-    return folded.rstrip(" ?.") or folded
+    return folded[: _end_of(folded)] or folded
+
+
+def _is_shouted(words: list[str]) -> bool:
+    return len(words) >= _FEW_WORDS or any(len(word) > _FEW_WORDS for word in words)
+
+
+def _end_of(text: str) -> int:
+    """Where closing punctuation begins; a full stop closes only right behind something."""
+    end = len(text)
+    while end:
+        if text[end - 1] in " \n?":
+            end -= 1
+            continue
+        stop = end
+        while stop and text[stop - 1] == ".":
+            stop -= 1
+        if stop in (0, end) or text[stop - 1].isspace():
+            break
+        end = stop
+    return end
+
+
+def _lowered(word: re.Match[str]) -> str:
+    text = word[0]
+    return text if any(map(str.isupper, text[1:])) else text.lower()
 
 
 @dataclass(frozen=True, slots=True)
