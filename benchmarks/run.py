@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 BENCHMARKS = {
     "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
+    "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
 }
+# One thread for every library: they read this when they are imported, so it is said before. A pool
+# of threads waits for its slowest, which on a busy machine decides the figure.
+POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def main() -> int:
@@ -18,6 +23,7 @@ def main() -> int:
         for known, what in BENCHMARKS.items():
             print(f"  {known:<12}{what}")
         return 0 if name in ("-h", "--help") else 2
+    os.environ.update(dict.fromkeys(POOLS, "1"))
     return int(import_module(name).main(sys.argv[2:]))
 
 
