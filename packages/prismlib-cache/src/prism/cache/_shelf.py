@@ -126,11 +126,6 @@ class Shelf:
         return len(self._entries)
 
     @property
-    def is_durable(self) -> bool:
-        """Whether there is a store."""
-        return self._link.is_durable
-
-    @property
     def size_bytes(self) -> int:
         """Estimated memory of all entries."""
         return self._size_bytes

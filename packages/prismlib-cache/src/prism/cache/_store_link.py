@@ -43,11 +43,6 @@ class StoreLink:
         self._resume_at_s = 0.0
         self.position = 0
 
-    @property
-    def is_durable(self) -> bool:
-        """Whether there is a store."""
-        return self._store is not None
-
     def put(self, record: Record) -> int:
         """Store a record; give its position, or 0 without a store.
 
