@@ -19,6 +19,8 @@ __all__ = ["checked_id", "checked_payloads", "checked_threshold", "whole_number"
 
 def whole_number(name: str, value: int) -> int:
     """Accept an integer of at least 1; the name goes into the error."""
+    if type(value) is int and value > 0:  # the usual case, at a fifth of the time
+        return value
     try:
         number = operator.index(value)
     except TypeError:
@@ -29,9 +31,11 @@ def whole_number(name: str, value: int) -> int:
 
 
 def checked_threshold(threshold: float | None) -> float:
-    """Accept a number from -1 to 1; `None` becomes minus infinity."""
+    """Accept a number from -1 to 1; `None` becomes -2, below any score."""
+    if type(threshold) is float and -1.0 <= threshold <= 1.0:  # the usual case
+        return threshold
     if threshold is None:
-        return -math.inf
+        return -2.0
     try:
         number = float(threshold)
     except (TypeError, ValueError):

@@ -1,50 +1,61 @@
-"""How far an estimated score may fall below the true one."""
+"""How far an estimate may fall below what the true score lets expect: numpy's bars.
+
+The compiled query has bars of its own, `_kernels.signs.sign_bar` and `_kernels.scores.low_bar`,
+where the mathematics is told.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-__all__ = ["FLOAT32_SLACK", "full_width_bar", "projected_bar"]
+import numpy as np
 
-FLOAT32_SLACK = 2e-5
-"""Rounding of a projection and of a 64-term dot product in float32, with a wide margin."""
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["agreement_bar", "full_width_bar"]
+
+_ROUNDING = 1e-9
 
 
-def projected_bar(score: float, *, dim: int, sigmas: float) -> float:
-    """Say which projected cosine a row of at least that true cosine reaches.
+def agreement_bar(
+    score: float, *, projected: npt.NDArray[np.float32], width: int, sigmas: float
+) -> float:
+    """Say in how many signs a row of at least that true cosine agrees with the query.
 
-    The cosine of two vectors after a random projection to `dim` dimensions is the sample
-    correlation of `dim` draws from a bivariate normal distribution whose correlation is the true
-    cosine. Fisher's transform `atanh` makes it nearly normal, with a standard deviation of
-    `1 / sqrt(dim - 2)` that does not depend on the cosine (the mean is known to be zero, hence 2
-    and not Fisher's 3). An orthonormal matrix spreads less than a Gaussian one, so this errs on
-    the safe side. It holds for *any* pair of vectors chosen without knowledge of the matrix, the
-    shape of the data does not enter; vectors built against the matrix can defeat it.
+    Chernoff's bound as in `_kernels.signs`, with a weight of 1 for every sign.
 
     Args:
         score: The true cosine that must not be missed.
-        dim: Width of the projected space, at least 3.
-        sigmas: Standard deviations allowed. A row exactly at `score` falls below the bar with the
-            probability of the normal tail: 2.3e-2 at 2, 1.3e-3 at 3, 3e-5 at 4; a row further
-            above it with less. Raising it costs candidates, lowering it costs recall.
+        projected: Shape `(dim,)`: the projection of the query, a unit vector at full width.
+        width: Width of the unprojected vectors.
+        sigmas: Bounds the probability that a row exactly at `score` is missed by
+            `exp(-sigmas**2 / 2)`; it is about that of the normal tail.
 
     Returns:
-        The bar, -2 when every row passes.
-
-    Source: R. A. Fisher, *On the probable error of a coefficient of correlation deduced from a
-    small sample* (1921).
+        The bar; 0 when every row passes.
     """
     if score <= -1.0:
-        return -2.0
-    if score >= 1.0:
-        return 1.0 - FLOAT32_SLACK
-    return math.tanh(math.atanh(score) - sigmas / math.sqrt(dim - 2)) - FLOAT32_SLACK
+        return 0.0
+    score = min(score, 1.0)
+    slope = score * math.sqrt(0.5 * width / (1.0 - score * score + _ROUNDING))
+    reach = (slope * np.abs(projected)).tolist()
+    disagree = np.array([0.5 * math.erfc(x) for x in reach])
+    spread = math.sqrt(0.25 + float(np.sum(disagree * (1.0 - disagree))))
+    best = 0.0
+    for factor in (0.6, 0.9):
+        tilt = factor * sigmas / spread
+        gain = math.expm1(min(tilt, 300.0))
+        tail = float(np.log1p(disagree * gain).sum()) - tilt * len(disagree)
+        best = max(best, math.floor((-tail - 0.5 * sigmas * sigmas) / tilt) + 1.0)
+    return best
 
 
 def full_width_bar(score: float, *, width: int) -> float:
-    """Say which float32 dot product at full width a row of at least that true cosine reaches.
+    """Say which cosine by float32 products a row of at least that true cosine reaches.
 
-    Rounding errs by at most `width * 2**-24` when the absolute products sum to 1 (unit vectors).
+    Rounding errs by at most `width * 2**-24` when the absolute products sum to 1.
 
     Args:
         score: The true cosine that must not be missed.
@@ -55,4 +66,4 @@ def full_width_bar(score: float, *, width: int) -> float:
 
     Source: N. Higham, *Accuracy and Stability of Numerical Algorithms*, section 3.1.
     """
-    return max(score, -2.0) - (width + 16) * 2.0**-23
+    return max(score, -2.0) - (width + 32) * 2.0**-23

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from prismresonance._kernels.codes import encode, new_codes
+from prismresonance._kernels import plain
+from prismresonance._kernels.codes import copy_codes, new_codes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from prismresonance._kernels.interface import Integers, Kernels
     from prismresonance._records import Payload, RowId
 
 __all__ = ["ALIVE", "Batch", "Chunk"]
@@ -25,18 +27,19 @@ class Batch(NamedTuple):
     """Checked rows on their way into chunks; every part has one entry a row.
 
     Attributes:
-        full: Shape `(n, width)`, float32 unit rows on the grid.
-        squared_norms: Shape `(n,)`, float64.
-        low: Shape `(n, dim)`, float32 projected unit rows; `None` while the index has none.
+        rows: Shape `(n, width)`: integer rows, see `_vectors`.
+        squared_norms: Shape `(n,)`, int32.
+        products: Shape `(n, dim)`, float32: the rows times the projection; `None` while the index
+            has no codes.
         first_seq: Number of the first row; the others follow.
         ids: The ids.
         payloads: The payloads.
         keys: For each indexed field, the rows' values of it.
     """
 
-    full: npt.NDArray[np.float32]
-    squared_norms: npt.NDArray[np.float64]
-    low: npt.NDArray[np.float32] | None
+    rows: Integers
+    squared_norms: npt.NDArray[np.int32]
+    products: npt.NDArray[np.float32] | None
     first_seq: int
     ids: Sequence[RowId]
     payloads: Sequence[Payload]
@@ -54,28 +57,32 @@ class Chunk:
     Attributes:
         length: Rows written; what is published of the last chunk is the snapshot's to say.
         dead: How many of them are dead; the writer's.
-        full: Shape `(capacity, width)`: unit rows.
-        squared_norms: Shape `(capacity,)`.
-        low: Shape `(capacity, dim)`: projected unit rows, or `None`.
-        codes: Their sign codes, see `_kernels.codes`, or `None`.
+        rows: Shape `(capacity, width)`: integer rows.
+        squared_norms: Shape `(capacity,)`: their squared lengths.
+        codes: Sign codes of the projected rows, see `_kernels.codes`, or `None`.
+        low: Shape `(capacity, dim)`: the projected rows in bytes, or `None`.
         seqs: Shape `(capacity,)`, ascending: when each row was inserted, counted over the index's
             whole life. Names a row for good: compaction moves rows but keeps their numbers.
         died_at: Shape `(capacity,)`: first epoch in which the row is gone.
     """
 
     __slots__ = (
-        "_addresses", "capacity", "codes", "dead", "died_at", "full", "ids", "keys", "length",
-        "low", "payloads", "seqs", "squared_norms",
+        "_addresses", "capacity", "codes", "dead", "died_at", "ids", "keys", "length", "low",
+        "payloads", "rows", "seqs", "squared_norms",
     )  # fmt: skip
 
-    def __init__(self, capacity: int, width: int, *, dim: int | None, fields: int) -> None:
+    def __init__(
+        self, capacity: int, width: int, *, precision: str, dim: int | None, fields: int
+    ) -> None:
         self.capacity = capacity
         self.length = 0
         self.dead = 0
-        self.full = np.empty((capacity, width), np.float32)
-        self.squared_norms = np.empty(capacity, np.float64)
-        self.low = None if dim is None else np.empty((capacity, dim), np.float32)
-        self.codes = None if dim is None else new_codes(capacity, dim)
+        self.rows: Integers = np.empty((capacity, width), precision)
+        self.squared_norms = np.empty(capacity, np.int32)
+        self.codes: npt.NDArray[np.uint8] | None = None
+        self.low: npt.NDArray[np.int8] | None = None
+        if dim is not None:
+            self.codes, self.low = self._room(dim)
         self.seqs = np.empty(capacity, np.int64)
         self.died_at = np.full(capacity, ALIVE, np.int64)
         self.ids: list[RowId] = []
@@ -85,11 +92,15 @@ class Chunk:
 
     @property
     def addresses(self) -> tuple[int, ...]:
-        """Where codes, projected rows, full rows, squared norms and `died_at` lie; 0 for none."""
+        """Where codes, projected rows, rows, squared norms and `died_at` lie; 0 for none.
+
+        `died_at` is 0 while no row is dead. Whoever reads that in a snapshot may go on with it: a
+        row that dies later is alive there.
+        """
         if self._addresses is None:
-            arrays = (self.codes, self.low, self.full, self.squared_norms, self.died_at)
+            arrays = (self.codes, self.low, self.rows, self.squared_norms, self.died_at)
             self._addresses = tuple(0 if a is None else a.ctypes.data for a in arrays)
-        return self._addresses
+        return self._addresses if self.dead else (*self._addresses[:-1], 0)
 
     @property
     def first_seq(self) -> int:
@@ -100,19 +111,18 @@ class Chunk:
     def size_bytes(self) -> int:
         """Allocated bytes: the arrays and the lists, not what the lists point to."""
         arrays = (
-            self.full, self.squared_norms, self.low, self.codes, self.seqs, self.died_at
+            self.rows, self.squared_norms, self.low, self.codes, self.seqs, self.died_at
         )  # fmt: skip
         lists = (self.ids, self.payloads, *self.keys)
         return sum(a.nbytes for a in arrays if a is not None) + sum(map(sys.getsizeof, lists))
 
-    def write(self, start: int, batch: Batch, rows: slice) -> None:
+    def write(self, start: int, batch: Batch, rows: slice, kernels: Kernels) -> None:
         """Write some rows of a batch from row `start` on, over whatever a failed write left."""
         stop = start + rows.stop - rows.start
-        self.full[start:stop] = batch.full[rows]
+        self.rows[start:stop] = batch.rows[rows]
         self.squared_norms[start:stop] = batch.squared_norms[rows]
-        if self.low is not None and self.codes is not None and batch.low is not None:
-            self.low[start:stop] = batch.low[rows]
-            encode(batch.low[rows], self.codes, start)
+        if self.codes is not None and batch.products is not None:
+            kernels.encode(batch.products[rows], self.codes, self.low, start)
         self.seqs[start:stop] = np.arange(batch.first_seq + rows.start, batch.first_seq + rows.stop)
         self.died_at[start:stop] = ALIVE
         self.ids[start:] = batch.ids[rows]
@@ -121,13 +131,17 @@ class Chunk:
             own[start:] = given[rows]
         self.length = stop
 
-    def project(self, low: npt.NDArray[np.float32]) -> None:
-        """Add the projections of the rows written so far, shape `(n, dim)`, to a chunk without."""
-        room = np.empty((self.capacity, low.shape[1]), np.float32)
-        room[: len(low)] = low
-        codes = new_codes(self.capacity, low.shape[1])
-        encode(low, codes, 0)
-        self.low, self.codes, self._addresses = room, codes, None
+    def project(self, products: npt.NDArray[np.float32]) -> None:
+        """Add codes of the rows written so far, shape `(n, dim)`, to a chunk without."""
+        codes, low = self._room(products.shape[1])
+        plain.encode(products, codes, low, 0)
+        self.codes, self.low, self._addresses = codes, low, None
+
+    def _room(self, dim: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8] | None]:
+        # Bytes that are hardly fewer than those of the row itself would sort out nothing sooner.
+        worth = self.rows.shape[1] * self.rows.itemsize > 2 * dim
+        low = np.empty((self.capacity, dim), np.int8) if worth else None
+        return new_codes(self.capacity, dim), low
 
     def living(self, length: int, epoch: int) -> npt.NDArray[np.bool_]:
         """Say which of the first `length` rows are alive in an epoch."""
@@ -136,13 +150,19 @@ class Chunk:
 
     @classmethod
     def merged(
-        cls, parts: Sequence[tuple[Chunk, int]], *, epoch: int, capacity: int | None = None
+        cls,
+        parts: Sequence[tuple[Chunk, int]],
+        *,
+        epoch: int,
+        dim: int,
+        capacity: int | None = None,
     ) -> Chunk:
         """Copy the living rows of neighbouring chunks into a new one, in order.
 
         Args:
             parts: At least one chunk, each with its published length.
             epoch: The epoch in which a row must be alive.
+            dim: Width of the projected space.
             capacity: Room in the new chunk; just enough when `None`.
 
         Returns:
@@ -153,17 +173,20 @@ class Chunk:
         model = parts[0][0]
         new = cls(
             max(capacity or total, total, 1),
-            model.full.shape[1],
-            dim=None if model.low is None else model.low.shape[1],
+            model.rows.shape[1],
+            precision=model.rows.dtype.name,
+            dim=None if model.codes is None else dim,
             fields=len(model.keys),
         )
         start = 0
         for (chunk, _), rows in zip(parts, picks, strict=True):
             stop = start + len(rows)
             # mode="clip" lets numpy write straight into `out`; the rows are in range.
-            np.take(chunk.full, rows, axis=0, out=new.full[start:stop], mode="clip")
+            np.take(chunk.rows, rows, axis=0, out=new.rows[start:stop], mode="clip")
             if new.low is not None and chunk.low is not None:
                 np.take(chunk.low, rows, axis=0, out=new.low[start:stop], mode="clip")
+            if new.codes is not None and chunk.codes is not None:
+                copy_codes(chunk.codes, rows, new.codes, start)
             new.squared_norms[start:stop] = chunk.squared_norms[rows]
             new.seqs[start:stop] = chunk.seqs[rows]
             chosen = rows.tolist()
@@ -172,7 +195,5 @@ class Chunk:
             for own, given in zip(new.keys, chunk.keys, strict=True):
                 own += [given[row] for row in chosen]
             start = stop
-        if new.low is not None and new.codes is not None:
-            encode(new.low[:total], new.codes, 0)
         new.length = total
         return new

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from prismresonance._kernels.places import COLUMNS
+
 if TYPE_CHECKING:
     from prismresonance._snapshot import Snapshot
 
@@ -21,13 +23,15 @@ class Directory:
 
     Attributes:
         rows: Published rows of the snapshot, dead ones included; set together with the table.
+        row_bytes: Bytes of a stored component; likewise.
     """
 
-    __slots__ = ("_table", "rows")
+    __slots__ = ("_table", "row_bytes", "rows")
 
     def __init__(self) -> None:
         self._table: npt.NDArray[np.int64] | None = None
         self.rows = 0
+        self.row_bytes = 0
 
     def table(self, snapshot: Snapshot) -> npt.NDArray[np.int64]:
         """Give the table.
@@ -36,8 +40,9 @@ class Directory:
             snapshot: The one that this directory belongs to.
 
         Returns:
-            Shape `(chunks, 7)`: for each chunk the addresses of `Chunk.addresses`, its published
-            length, and how many rows lie in the chunks before it.
+            Shape `(chunks, COLUMNS)`: for each chunk the addresses of `Chunk.addresses`, its
+            published length, and how many rows lie in the chunks before it; see
+            `_kernels.places`.
         """
         if self._table is None:
             rows: list[tuple[int, ...]] = []
@@ -46,5 +51,6 @@ class Directory:
                 rows.append((*chunk.addresses, length, start))
                 start += length
             self.rows = start
-            self._table = np.array(rows, np.int64).reshape(-1, 7)
+            self.row_bytes = snapshot.chunks[0].rows.itemsize if snapshot.chunks else 0
+            self._table = np.array(rows, np.int64).reshape(-1, COLUMNS)
         return self._table

@@ -5,15 +5,17 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from prismresonance._admission import admitted
 from prismresonance._arguments import checked_id, checked_payloads, checked_threshold, whole_number
 from prismresonance._filters import parse_where
 from prismresonance._kernels.compiler import COMPILER
 from prismresonance._projector import PrismProjector
 from prismresonance._records import IndexStats, Match, Payload, Record, RowId
-from prismresonance._search import Question, Work, search
+from prismresonance._search import Tally, search
 from prismresonance._table import RowTable
-from prismresonance._vectors import MAX_WIDTH, UnitRows, unit_row, unit_rows
+from prismresonance._vectors import MAX_WIDTH, TOPS, Precision, check_width, float_row, float_rows, squared_lengths, unit_row, unit_rows
 from prismresonance.errors import InvalidArgumentError, InvalidVectorError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["WaveIndex"]
 
 
-_COMPILE_ELEMENTS = 1 << 20  # 2,730 rows of 384: from here on compiled loops save 20 us a query
+_COMPILE_ROWS = 2_500  # from here on compiled loops save 30 us a query
 
 
 class WaveIndex:
@@ -71,6 +73,7 @@ class WaveIndex:
         projector: PrismProjector,
         *,
         width: int | None = None,
+        precision: Precision = "int16",
         indexed_fields: Sequence[str] = (),
     ) -> None:
         if not isinstance(projector, PrismProjector):
@@ -81,11 +84,18 @@ class WaveIndex:
             width = whole_number("width", width)
             if width > MAX_WIDTH:
                 raise InvalidArgumentError(f"width is at most {MAX_WIDTH}, got {width}")
+        if precision not in TOPS:
+            raise InvalidArgumentError(f"precision is 'int16' or 'int8', got {precision!r}")
         if isinstance(indexed_fields, str) or not all(isinstance(f, str) for f in indexed_fields):
             raise InvalidArgumentError("indexed_fields is a sequence of field names")
         self._projector = projector
-        self._table = RowTable(projector, width=width, fields=tuple(dict.fromkeys(indexed_fields)))
-        self._tallies: dict[int, _Tally] = {}
+        self._table = RowTable(
+            projector,
+            width=width,
+            precision=precision,
+            fields=tuple(dict.fromkeys(indexed_fields)),
+        )
+        self._tallies: dict[int, Tally] = {}
 
     @property
     def projector(self) -> PrismProjector:
@@ -253,7 +263,8 @@ class WaveIndex:
         if found is None:
             return None
         chunk, row = found
-        return Record(row_id, chunk.full[row].copy(), chunk.payloads[row])
+        vector = chunk.rows[row] / np.sqrt(np.float32(chunk.squared_norms[row]))
+        return Record(row_id, vector, chunk.payloads[row])
 
     def query(
         self,
@@ -286,8 +297,8 @@ class WaveIndex:
             InvalidVectorError: As in `add`.
             InvalidArgumentError: Another argument is outside of that.
         """
-        unit = unit_row(vector, width=self._table.width, kernels=COMPILER.kernels)
-        return self._answer(unit, top_k, threshold, where, exact=exact)[0]
+        single = float_row(vector, width=self._table.width)
+        return self._answer((single,), top_k, threshold, where, exact=exact)[0]
 
     def query_many(
         self,
@@ -314,8 +325,9 @@ class WaveIndex:
             InvalidVectorError: As in `add_many`.
             InvalidArgumentError: As in `query`.
         """
-        units = unit_rows(vectors, width=self._table.width, kernels=COMPILER.kernels)
-        return self._answer(units, top_k, threshold, where, exact=exact)
+        rows = float_rows(vectors, width=self._table.width)
+        squared_lengths(rows, single=False)
+        return self._answer(list(rows), top_k, threshold, where, exact=exact)
 
     def compact(self) -> None:
         """Release the memory of all removed and replaced rows now.
@@ -352,10 +364,15 @@ class WaveIndex:
         *,
         replace: bool,
     ) -> tuple[RowId, int]:
-        units = unit_row(vector, width=self._table.width, kernels=COMPILER.kernels)
+        units = unit_row(
+            vector,
+            width=self._table.width,
+            precision=self._table.precision,
+            kernels=COMPILER.kernels,
+        )
         payloads = checked_payloads([{} if payload is None else payload], 1)
         ids = [None if row_id is None else checked_id(row_id)]
-        named, replaced = self._table.insert(units, payloads, ids, replace=replace)
+        named, replaced = self._table.insert(units, payloads, ids, replace=replace, kernels=COMPILER.kernels)
         return named[0], replaced
 
     def _insert_many(
@@ -366,7 +383,12 @@ class WaveIndex:
         *,
         replace: bool,
     ) -> tuple[list[RowId], int]:
-        units = unit_rows(vectors, width=self._table.width, kernels=COMPILER.kernels)
+        units = unit_rows(
+            vectors,
+            width=self._table.width,
+            precision=self._table.precision,
+            kernels=COMPILER.kernels,
+        )
         count = len(units.rows)
         given = [{} for _ in range(count)] if payloads is None else payloads
         wanted: Sequence[RowId | None] = [None] * count
@@ -375,7 +397,11 @@ class WaveIndex:
                 raise InvalidArgumentError(f"{count} vectors need {count} ids")
             wanted = [checked_id(row_id) for row_id in ids]
         named, replaced = self._table.insert(
-            units, checked_payloads(given, count), wanted, replace=replace
+            units,
+            checked_payloads(given, count),
+            wanted,
+            replace=replace,
+            kernels=COMPILER.kernels,
         )
         if self._is_large(self._table.snapshot):
             COMPILER.want()
@@ -394,7 +420,7 @@ class WaveIndex:
 
     def _answer(
         self,
-        units: UnitRows,
+        vectors: Sequence[npt.NDArray[np.float32]],
         top_k: int,
         threshold: float | None,
         where: Mapping[str, object] | None,
@@ -407,39 +433,22 @@ class WaveIndex:
             snapshot, allowed = self._table.snapshot, None
         else:
             snapshot, allowed = admitted(self._table, parse_where(where))
-        if snapshot.chunks and units.rows.shape[1] != snapshot.chunks[0].full.shape[1]:
+        if vectors and self._table.width != len(vectors[0]) and snapshot.chunks:
             # The first row of all came in after the width was checked.
-            raise InvalidVectorError(
-                f"the index holds vectors of width {snapshot.chunks[0].full.shape[1]}, "
-                f"got width {units.rows.shape[1]}"
-            )
+            check_width(len(vectors[0]), snapshot.chunks[0].rows.shape[1])
         if self._is_large(snapshot):
             COMPILER.want()
         kernels = COMPILER.kernels
         tally = self._tallies.get(threading.get_ident())
         if tally is None:
-            tally = self._tallies.setdefault(threading.get_ident(), _Tally())
-        answers: list[list[Match]] = []
-        work = Work()
-        for row, squared_norm in zip(units.rows, units.squared_norms.tolist(), strict=True):
-            question = Question(row, squared_norm, top_k, least, allowed, exact)
-            answers.append(search(snapshot, question, self._projector, kernels, work))
-        tally.queries += len(answers)
-        tally.scanned += work.scanned
-        tally.rescored += work.rescored
-        return answers
+            tally = self._tallies.setdefault(threading.get_ident(), Tally())
+        tally.queries += len(vectors)
+        return [
+            search(snapshot, (vector, top_k, least, allowed, exact), self._projector, kernels, tally)
+            for vector in vectors
+        ]
 
     def _is_large(self, snapshot: Snapshot) -> bool:
         """Say whether compiled kernels pay."""
-        return snapshot.live_rows * (self._table.width or 0) > _COMPILE_ELEMENTS
+        return snapshot.live_rows > _COMPILE_ROWS
 
-
-class _Tally:
-    """Counts one thread's queries: written by that thread alone, so that no count is lost."""
-
-    __slots__ = ("queries", "rescored", "scanned")
-
-    def __init__(self) -> None:
-        self.queries = 0
-        self.scanned = 0
-        self.rescored = 0

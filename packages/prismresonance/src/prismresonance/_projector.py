@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import operator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from prismresonance._kernels.plain import dots
-from prismresonance._vectors import real_array, unit_row, unit_rows
+from prismresonance._vectors import float_row, float_rows, real_array, squared_lengths
 from prismresonance.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from prismresonance._kernels.interface import Integers
 
 __all__ = ["MAX_DIM", "MIN_DIM", "PrismProjector"]
 
@@ -95,26 +99,27 @@ class PrismProjector:
             InvalidVectorError: A vector is not finite, is zero, or has a wrong shape or type.
         """
         array = real_array(vectors)
-        if array.ndim == 1 and array.size:
-            projected: npt.NDArray[np.float32] = self.project_units(unit_row(array).rows)[0]
-            return projected
-        return self.project_units(unit_rows(array).rows)
-
-    def project_units(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Project checked unit rows: `(n, width)` float32 to `(n, dim)`, each of length 1."""
-        count, width = rows.shape
-        matrix = self.matrix(width)
-        projected = np.empty((count, self._dim), np.float32)
-        if count == 1:
-            projected[0] = dots(matrix, rows[0])
-        else:
-            for start in range(0, count, _BLOCK_ROWS):
-                block = slice(start, start + _BLOCK_ROWS)
-                np.matmul(rows[block], matrix.T, out=projected[block])
+        single = array.ndim == 1 and array.size > 0
+        source = float_row(array, width=None)[None] if single else float_rows(array, width=None)
+        lengths = np.sqrt(squared_lengths(source, single=single))
+        projected = self.products((source / lengths[:, np.newaxis]).astype(np.float32))
         norms = np.sqrt(np.vecdot(projected, projected))
         norms[norms == 0.0] = 1.0
         projected /= norms[:, np.newaxis]
-        return projected
+        return projected[0] if single else projected
+
+    def products(self, rows: Integers | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Multiply checked rows with the matrix: `(n, width)` to `(n, dim)`, of any length."""
+        count, width = rows.shape
+        matrix = self.matrix(width)
+        products = np.empty((count, self._dim), np.float32)
+        if count == 1:
+            products[0] = dots(matrix, rows[0].astype(np.float32))
+        else:
+            for start in range(0, count, _BLOCK_ROWS):
+                block = slice(start, start + _BLOCK_ROWS)
+                np.matmul(rows[block].astype(np.float32), matrix.T, out=products[block])
+        return products
 
     def matrix(self, width: int) -> npt.NDArray[np.float32]:
         """Give the matrix for vectors of one width, made at its first use.

@@ -1,43 +1,49 @@
 """From a question to its matches: estimate all rows, score the promising ones, rank.
 
-Two scans share one procedure. The scan of projected rows reads `dim` numbers a row and errs as
-`projected_bar` says; the scan at full width reads `width` numbers and errs by float32 rounding.
+Two scans share one procedure. The scan of sign codes reads a bit for each projected component and
+errs as `agreement_bar` says; the scan at full width reads the rows and errs by float32 rounding.
 Either way the final score is the exact one, and the bar that an estimate must reach follows from
 the score that a row must have to matter: the threshold, or the score of the k-th best row so far.
 
-Compiled kernels do all of it in one call and scan sign codes first, see `_kernels.find`; what is
-here step by step is numpy's way, and the short way for few admitted rows.
+Compiled kernels do all of it in one call with sharper estimates, see `_kernels.find`; what is here
+step by step is numpy's way, and the short way for few admitted rows.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from prismresonance._bar import full_width_bar, projected_bar
+from prismresonance._bar import agreement_bar, full_width_bar
+from prismresonance._kernels import plain
+from prismresonance._kernels.codes import MAX_CODED
+from prismresonance._kernels.places import ROW_BITS, ROW_MASK
 from prismresonance._records import Match
+from prismresonance._vectors import refuse, unit_row
 
 if TYPE_CHECKING:
     from prismresonance._kernels.interface import Find, Kernels
     from prismresonance._projector import PrismProjector
     from prismresonance._snapshot import Snapshot
 
-__all__ = ["Question", "Work", "search"]
+__all__ = ["Question", "Tally", "search"]
 
 THRESHOLD_SIGMAS = 4.0
 """A row exactly at the threshold is missed with a probability of about 3e-5."""
 
-TOP_K_SIGMAS = 3.0
-"""A row exactly as good as the k-th best is missed with a probability of about 1.5e-3."""
+TOP_K_SIGMAS = 2.0
+"""A row exactly as good as the k-th best is missed with a probability of about 2.3e-2, the better
+ones with less: the best of ten, say, hardly ever."""
 
 _FIRST_ROUND = 128
 _LIST_ROWS = 256
 _GATHER_COST = 4  # scoring a chosen row costs as much as estimating this many at full width
+_SIGNS_COST = 8  # estimating a row by its signs costs as much as this many components of it
 _HIDDEN = np.float32(-4.0)
+_UNIT = 32767.0
 _NO_MASK = np.empty(0, np.uint8)
 
 _Floats = npt.NDArray[np.float32]
@@ -45,36 +51,35 @@ _Scores = npt.NDArray[np.float64]
 _Positions = npt.NDArray[np.int64]
 
 
-class Question(NamedTuple):
-    """One checked query.
+Question: TypeAlias = tuple[_Floats, int, float, npt.NDArray[np.int64] | None, bool]
+"""One checked query: the vector, float32, of any length; how many matches at most; the least score,
+-2 for any; the ascending numbers of the rows that `where` admits, `None` for all; and whether to
+look at every row at full width. A plain tuple: a query should not spend its time on making one."""
+
+
+class Tally:
+    """Counts what one thread's queries did: written by that thread alone, so no count is lost.
 
     Attributes:
-        unit: Shape `(width,)`: the unit vector on the grid.
-        squared_norm: Its exact squared length.
-        top_k: How many matches at most.
-        threshold: The least score; `-inf` for none.
-        allowed: Ascending numbers of the rows that `where` admits; `None` for all.
-        exact: Whether to look at every row at full width.
+        queries: Queries answered.
+        scanned: Rows estimated.
+        rescored: Rows scored exactly.
     """
 
-    unit: _Floats
-    squared_norm: float
-    top_k: int
-    threshold: float
-    allowed: npt.NDArray[np.int64] | None
-    exact: bool
+    __slots__ = ("queries", "rescored", "scanned")
 
-
-@dataclass(slots=True)
-class Work:
-    """What a query did: rows estimated and rows scored exactly."""
-
-    scanned: int = 0
-    rescored: int = 0
+    def __init__(self) -> None:
+        self.queries = 0
+        self.scanned = 0
+        self.rescored = 0
 
 
 def search(
-    snapshot: Snapshot, question: Question, projector: PrismProjector, kernels: Kernels, work: Work
+    snapshot: Snapshot,
+    question: Question,
+    projector: PrismProjector,
+    kernels: Kernels,
+    tally: Tally,
 ) -> list[Match]:
     """Find the best rows of a snapshot.
 
@@ -83,16 +88,20 @@ def search(
         question: What to look for.
         projector: Projects the question as the rows were.
         kernels: The inner loops.
-        work: Counts what was done, written.
+        tally: Counts what was done, written.
 
     Returns:
         At most `top_k` matches of at least the threshold, best first; of equals the older first.
+
+    Raises:
+        InvalidVectorError: The vector is not finite or zero.
     """
     if not snapshot.live_rows:
+        unit_row(question[0])
         return []
-    if kernels.find is not None and question.allowed is None:
-        return _found(snapshot, question, projector, kernels.find, work, _NO_MASK)
-    return _Search(snapshot, question, projector, kernels, work).matches()
+    if kernels.find is not None and question[3] is None:
+        return _found(snapshot, question, projector, kernels.find, tally, _NO_MASK)
+    return _Search(snapshot, question, projector, kernels, tally).matches()
 
 
 def _found(
@@ -100,38 +109,40 @@ def _found(
     question: Question,
     projector: PrismProjector,
     find: Find,
-    work: Work,
+    tally: Tally,
     admitted: npt.NDArray[np.uint8],
 ) -> list[Match]:
     """Find the best rows in one compiled call; `admitted` has a byte a row, or none at all."""
+    vector, top_k, threshold, _, exact = question
     directory = snapshot.directory
     table = directory.table(snapshot)
-    room = min(question.top_k, snapshot.live_rows)
+    room = top_k if top_k < snapshot.live_rows else snapshot.live_rows
     places, scores = np.empty(room, np.int64), np.empty(room, np.float64)
-    width = len(question.unit)
-    coded = snapshot.projected and not question.exact
+    coded = snapshot.projected and not exact
     found, scored = find(
-        question.unit,
-        question.squared_norm,
-        projector.matrix(width) if coded else _no_matrix(width),
+        vector,
+        projector.matrix(len(vector)) if coded else _no_matrix(len(vector)),
         table,
         directory.rows,
+        directory.row_bytes,
         snapshot.epoch,
-        max(question.threshold, -2.0),
+        threshold,
         THRESHOLD_SIGMAS,
         TOP_K_SIGMAS,
         admitted,
         places,
         scores,
     )
-    work.scanned += directory.rows
-    work.rescored += scored
-    if not found:
+    tally.scanned += directory.rows
+    tally.rescored += scored
+    if found <= 0:
+        if found < 0:
+            raise refuse(vector, "the vector")
         return []
     chunks = snapshot.chunks
     matches: list[Match] = []
     for place, score in zip(places[:found].tolist(), scores[:found].tolist(), strict=True):
-        chunk, row = chunks[place >> 32], place & 0xFFFFFFFF
+        chunk, row = chunks[place >> ROW_BITS], place & ROW_MASK
         matches.append(Match(chunk.ids[row], score, chunk.payloads[row]))
     return matches
 
@@ -153,14 +164,18 @@ class _Search:
         question: Question,
         projector: PrismProjector,
         kernels: Kernels,
-        work: Work,
+        tally: Tally,
     ) -> None:
         self._snapshot = snapshot
+        self._vector, self._top_k, self._threshold, self._allowed, self._exact = question
         self._question = question
         self._projector = projector
         self._kernels = kernels
-        self._work = work
-        self._wide = question.unit.astype(np.float64)
+        self._tally = tally
+        unit = unit_row(self._vector)
+        self._unit = unit.rows[0]
+        self._squared_norm = int(unit.squared_norms[0])
+        self._products = projector.products(unit.rows)[0] / np.float32(_UNIT)
         self._parts = list(snapshot.parts())
         self._offsets = [0]
         for _, length in self._parts:
@@ -169,10 +184,10 @@ class _Search:
 
     def matches(self) -> list[Match]:
         """Run the query."""
-        question, rows = self._question, self._offsets[-1]
-        if question.allowed is not None:
-            positions = self._positions_of(question.allowed)
-            most = max(_LIST_ROWS, rows * self._projector.dim // (_GATHER_COST * len(self._wide)))
+        rows = self._offsets[-1]
+        if self._allowed is not None:
+            positions = self._positions_of(self._allowed)
+            most = max(_LIST_ROWS, rows * _SIGNS_COST // (_GATHER_COST * len(self._unit)))
             if len(positions) <= most:
                 return self._ranked(positions, self._scores(positions))
             self._admitted = np.zeros(rows, np.bool_)
@@ -180,24 +195,20 @@ class _Search:
             if self._kernels.find is not None:
                 mask = self._admitted.view(np.uint8)
                 find, snapshot = self._kernels.find, self._snapshot
-                return _found(snapshot, question, self._projector, find, self._work, mask)
-        projected = self._snapshot.projected and not question.exact
+                return _found(snapshot, self._question, self._projector, find, self._tally, mask)
+        projected = self._snapshot.projected and not self._exact
         return self._ranked(*self._scored(projected=projected))
 
     def _scored(self, *, projected: bool) -> tuple[_Positions, _Scores]:
         """Scan and score the promising rows; all rows at full width when too many promise."""
-        question = self._question
-        query = question.unit
-        if projected:
-            query = self._projector.project_units(query[np.newaxis, :])[0]
-        if question.threshold > -1.0:
-            bar = self._bar(question.threshold, THRESHOLD_SIGMAS, projected=projected)
-            positions, estimates = self._collect(query, bar, projected=projected)
-        else:
-            positions, estimates = self._estimate(query, projected=projected)
-        self._work.scanned += self._offsets[-1]
+        positions, estimates = self._estimate(projected=projected)
+        if self._threshold > -1.0:
+            bar = self._bar(self._threshold, THRESHOLD_SIGMAS, projected=projected)
+            promising = np.flatnonzero(estimates >= np.float32(bar))
+            positions, estimates = positions[promising], estimates[promising]
+        self._tally.scanned += self._offsets[-1]
         most = self._offsets[-1] // _GATHER_COST if projected else len(estimates)
-        first_round = max(_FIRST_ROUND, 4 * question.top_k)
+        first_round = max(_FIRST_ROUND, 4 * self._top_k)
         if len(estimates) <= first_round:
             return positions, self._scores(positions)
         cut = np.partition(estimates, len(estimates) - first_round)[len(estimates) - first_round]
@@ -205,9 +216,9 @@ class _Search:
         if len(first) > max(most, first_round):
             return self._scored(projected=False)
         scores = self._scores(positions[first])
-        kth = float(np.partition(scores, len(scores) - question.top_k)[-question.top_k])
-        sigmas = TOP_K_SIGMAS if kth > question.threshold else THRESHOLD_SIGMAS
-        bar = self._bar(max(kth, question.threshold), sigmas, projected=projected)
+        kth = float(np.partition(scores, len(scores) - self._top_k)[-self._top_k])
+        sigmas = TOP_K_SIGMAS if kth > self._threshold else THRESHOLD_SIGMAS
+        bar = self._bar(max(kth, self._threshold), sigmas, projected=projected)
         second = np.flatnonzero((estimates >= np.float32(bar)) & (estimates < cut))
         if len(first) + len(second) > max(most, first_round):
             return self._scored(projected=False)
@@ -217,17 +228,26 @@ class _Search:
         return positions[chosen[order]], scores[order]
 
     def _bar(self, score: float, sigmas: float, *, projected: bool) -> float:
+        width = len(self._unit)
         if projected:
-            return projected_bar(score, dim=self._projector.dim, sigmas=sigmas)
-        return full_width_bar(score, width=len(self._wide))
+            coded = self._products[:MAX_CODED]
+            return agreement_bar(score, projected=coded, width=width, sigmas=sigmas)
+        return full_width_bar(score, width=width)
 
-    def _estimate(self, query: _Floats, *, projected: bool) -> tuple[_Positions, _Floats]:
+    def _estimate(self, *, projected: bool) -> tuple[_Positions, _Floats]:
+        """Estimate every row: the signs that agree, or the cosine rounded to float32."""
         estimates = np.empty(self._offsets[-1], np.float32)
+        coded = self._products[:MAX_CODED]
+        signs = np.packbits(coded > 0.0, bitorder="little")
+        query = self._unit.astype(np.float32)
         hidden = False
         for (chunk, length), start in zip(self._parts, self._offsets, strict=False):
             part = estimates[start : start + length]
-            rows = chunk.low if projected and chunk.low is not None else chunk.full
-            self._kernels.estimate(rows, length, query, part)
+            if projected and chunk.codes is not None:
+                np.subtract(len(coded), plain.disagreements(chunk.codes, length, signs), out=part)
+            else:
+                scale = np.sqrt(chunk.squared_norms[:length] * np.float64(self._squared_norm))
+                np.divide(plain.estimate(chunk.rows, length, query), scale, out=part)
             if chunk.dead and self._admitted is None:
                 part[~chunk.living(length, self._snapshot.epoch)] = _HIDDEN
                 hidden = True
@@ -238,26 +258,6 @@ class _Search:
         else:
             return np.arange(len(estimates)), estimates
         return positions, estimates[positions]
-
-    def _collect(
-        self, query: _Floats, bar: float, *, projected: bool
-    ) -> tuple[_Positions, _Floats]:
-        found: list[_Positions] = []
-        values: list[_Floats] = []
-        for (chunk, length), start in zip(self._parts, self._offsets, strict=False):
-            source = chunk.low if projected and chunk.low is not None else chunk.full
-            rows, estimates = self._kernels.collect(source, length, query, bar)
-            if not len(rows):
-                continue
-            if self._admitted is not None:
-                keep = self._admitted[rows + start]
-            else:
-                keep = chunk.died_at[rows] > self._snapshot.epoch
-            found.append(rows[keep] + start)
-            values.append(estimates[keep])
-        if not found:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        return np.concatenate(found), np.concatenate(values)
 
     def _positions_of(self, seqs: npt.NDArray[np.int64]) -> _Positions:
         parts = [rows + self._offsets[place] for place, _, rows in self._snapshot.locate(seqs)]
@@ -271,18 +271,18 @@ class _Search:
         for (chunk, _), start, end in zip(self._parts, self._offsets, ends, strict=False):
             if end > begin:
                 rows = positions[begin:end] - start
-                products = self._kernels.exact(chunk.full, rows, self._wide)
-                # A vector's product with itself over the root of its own square is exactly 1.
-                scale = np.sqrt(chunk.squared_norms[rows] * self._question.squared_norm)
+                products = self._kernels.exact(chunk.rows, rows, self._unit)
+                # A row's product with itself over the root of its own square is exactly 1.
+                scale = np.sqrt(chunk.squared_norms[rows].astype(np.float64) * self._squared_norm)
                 np.divide(products, scale, out=scores[begin:end])
                 begin = end
-        self._work.rescored += len(positions)
+        self._tally.rescored += len(positions)
         return np.clip(scores, -1.0, 1.0, out=scores)
 
     def _ranked(self, positions: _Positions, scores: _Scores) -> list[Match]:
-        keep = np.flatnonzero(scores >= self._question.threshold)
+        keep = np.flatnonzero(scores >= self._threshold)
         # Stable: rows of equal score stay in order of insertion.
-        best = keep[np.argsort(-scores[keep], kind="stable")[: self._question.top_k]]
+        best = keep[np.argsort(-scores[keep], kind="stable")[: self._top_k]]
         matches: list[Match] = []
         for position, score in zip(positions[best].tolist(), scores[best].tolist(), strict=True):
             place = next(p for p, end in enumerate(self._offsets[1:]) if position < end)

@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
     from prismresonance._projector import PrismProjector
     from prismresonance._records import Payload, RowId
-    from prismresonance._vectors import UnitRows
+    from prismresonance._kernels.interface import Kernels
+    from prismresonance._vectors import Precision, UnitRows
 
 __all__ = ["FULL_SCAN_ELEMENTS", "RowTable"]
 
 FULL_SCAN_ELEMENTS = 1 << 18
-"""Up to this many components (1 MB: in the cache) a scan at full width costs about what a scan of
+"""Up to this many components (512 kB: in the cache) a scan at full width costs about what a scan of
 projected rows and the rescoring of its candidates do, and it is exact."""
 
 _FIRST_CAPACITY = 16
@@ -54,14 +55,21 @@ class RowTable:
     Attributes:
         snapshot: The newest; one read of this attribute is all the locking a reader does.
         width: Width of the vectors; `None` before the first one, if it was not given.
+        precision: Of the stored components.
         postings: Posting lists of the indexed fields.
     """
 
     def __init__(
-        self, projector: PrismProjector, *, width: int | None, fields: tuple[str, ...]
+        self,
+        projector: PrismProjector,
+        *,
+        width: int | None,
+        precision: Precision,
+        fields: tuple[str, ...],
     ) -> None:
         self.snapshot: Snapshot = EMPTY
         self.width = width
+        self.precision: Precision = precision
         self.postings = Postings(fields)
         self._projector = projector
         self._lock = threading.Lock()
@@ -100,6 +108,7 @@ class RowTable:
         ids: Sequence[RowId | None],
         *,
         replace: bool,
+        kernels: Kernels,
     ) -> tuple[list[RowId], int]:
         """Add rows, all or none.
 
@@ -108,6 +117,7 @@ class RowTable:
             payloads: Their payloads.
             ids: Their ids; `None` asks for the next free integer.
             replace: Whether a row with a known id takes its place, or is an error.
+            kernels: The inner loops.
 
         Returns:
             The ids, and how many rows were replaced.
@@ -120,7 +130,7 @@ class RowTable:
         keys = self.keys_of(payloads)
         count, width = units.rows.shape
         # Projecting is the costly part of an insert: not under the lock, if it can be foreseen.
-        low = self._projector.project_units(units.rows) if self.snapshot.projected else None
+        products = self._projector.products(units.rows) if self.snapshot.projected else None
         with self._lock:
             if self.width is not None and count and width != self.width:
                 raise InvalidVectorError(
@@ -133,8 +143,8 @@ class RowTable:
             replaced = [self._seqs[row_id] for row_id in named if row_id in self._seqs]
             first_seq = self._next_seq
             self._next_seq += count
-            batch = Batch(units.rows, units.squared_norms, low, first_seq, named, payloads, keys)
-            chunks, tail_length, projected = self._append(batch)
+            batch = Batch(units.rows, units.squared_norms, products, first_seq, named, payloads, keys)
+            chunks, tail_length, projected = self._append(batch, kernels)
             self.postings.append(first_seq, keys)
             pending = dict(zip(named, range(first_seq, first_seq + count), strict=True))
             self._commit(chunks, tail_length, replaced, pending, projected=projected)
@@ -205,28 +215,31 @@ class RowTable:
             named.append(row_id)
         return named, next_id
 
-    def _append(self, batch: Batch) -> tuple[tuple[Chunk, ...], int, bool]:
+    def _append(self, batch: Batch, kernels: Kernels) -> tuple[tuple[Chunk, ...], int, bool]:
         """Write a batch behind the published rows; returns chunks, tail length, projected."""
         old = self.snapshot
         chunks = list(old.chunks)
         tail_length = old.tail_length
-        count, width = batch.full.shape
+        count, width = batch.rows.shape
         dim = self._projector.dim
         projected = old.projected or (
-            width > dim and (old.row_count + count) * width > FULL_SCAN_ELEMENTS
+            width >= dim and (old.row_count + count) * width > FULL_SCAN_ELEMENTS
         )
-        if projected and batch.low is None:
-            batch = batch._replace(low=self._projector.project_units(batch.full))
+        if projected and batch.products is None:
+            batch = batch._replace(products=self._projector.products(batch.rows))
             for chunk, length in old.parts():
-                if chunk.low is None:  # readers of older snapshots do not look at it
-                    chunk.project(self._projector.project_units(chunk.full[:length]))
-        row_bytes = 4 * width + (4 * dim if projected else 0)
+                if chunk.codes is None:  # readers of older snapshots do not look at it
+                    chunk.project(self._projector.products(chunk.rows[:length]))
+        row_bytes = batch.rows.itemsize * width + (dim if projected else 0)
         largest = max(_FIRST_CAPACITY, min(1 << 16, _CHUNK_BYTES // row_bytes))
         copied = min(largest, _COPY_BYTES // row_bytes)
         if chunks and tail_length + count > chunks[-1].capacity < copied:
             wanted = max(2 * chunks[-1].capacity, tail_length + count)
             tail = Chunk.merged(
-                [(chunks[-1], tail_length)], epoch=old.epoch, capacity=min(wanted, copied)
+                [(chunks[-1], tail_length)],
+                epoch=old.epoch,
+                dim=dim,
+                capacity=min(wanted, copied),
             )
             chunks[-1], tail_length = tail, tail.length
         start = 0
@@ -235,10 +248,18 @@ class RowTable:
                 rows = old.row_count + count if chunks else count
                 capacity = min(largest, max(_FIRST_CAPACITY, rows))
                 fields = len(self.postings.fields)
-                chunks.append(Chunk(capacity, width, dim=dim if projected else None, fields=fields))
+                chunks.append(
+                    Chunk(
+                        capacity,
+                        width,
+                        precision=self.precision,
+                        dim=dim if projected else None,
+                        fields=fields,
+                    )
+                )
                 tail_length = 0
             stop = min(count, start + chunks[-1].capacity - tail_length)
-            chunks[-1].write(tail_length, batch, slice(start, stop))
+            chunks[-1].write(tail_length, batch, slice(start, stop), kernels)
             tail_length = chunks[-1].length
             start = stop
         return tuple(chunks), tail_length, projected
@@ -312,13 +333,13 @@ class RowTable:
             return
         first = old.chunks.index(chunk)
         last = first + 1
-        row_bytes = max(1, chunk.full.nbytes // chunk.capacity)
+        row_bytes = max(1, chunk.rows.nbytes // chunk.capacity)
         room = min(1 << 15, _CHUNK_BYTES // row_bytes // 2) - (chunk.length - chunk.dead)
         if first and (rows := parts[first - 1][1] - parts[first - 1][0].dead) <= room:
             first, room = first - 1, room - rows
         if last < len(parts) and parts[last][1] - parts[last][0].dead <= room:
             last += 1
-        merged = Chunk.merged(parts[first:last], epoch=old.epoch)
+        merged = Chunk.merged(parts[first:last], epoch=old.epoch, dim=self._projector.dim)
         between = (merged,) if merged.length else ()
         chunks = (*old.chunks[:first], *between, *old.chunks[last:])
         tail_length = old.tail_length

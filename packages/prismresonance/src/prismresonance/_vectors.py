@@ -1,16 +1,22 @@
-"""Unit vectors on a grid: what every vector becomes at the edge of the index.
+"""Integer vectors: what every vector becomes at the edge of the index.
 
-A unit vector's components are rounded to multiples of 2**-26 (float32 holds those exactly). The
-product of two such numbers is a multiple of 2**-52, and by Cauchy-Schwarz no partial sum of the
-products of two unit vectors reaches 2, so float64 adds them without any rounding. Their sum is
-therefore the same number in any order: numpy, BLAS and numba, one row or a million, agree to the
-last bit. The price is an error in a cosine of at most `sqrt(width) * 2**-27` for each of the two
-vectors (1.5e-7 at width 384, typically 100 times less).
+A stored row is a vector of whole numbers in its direction: its components at the length 32767,
+rounded (`"int16"`), or at the largest component 127, rounded (`"int8"`). A query is always the
+former. Their product is a sum of whole numbers and so the same number in any order: numpy, BLAS and
+numba, one row or a million, agree to the last bit. A score is that product over the root of both
+squared lengths.
+
+By Cauchy-Schwarz no partial sum of the products of two such vectors reaches 2**31: at most
+`(32767 + sqrt(width) / 2)**2` for words, `127 * sqrt(width) * (32767 + sqrt(width) / 2)` for a row
+of bytes, each below it for widths up to `MAX_WIDTH`. So 32 bits hold all sums.
+
+The price is an error in a cosine: its standard deviation is about 1e-5 for words, and for bytes
+about `0.3 / 127` of the largest component, 5e-4 at width 384.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,37 +25,49 @@ from prismresonance._kernels import plain
 from prismresonance.errors import InvalidVectorError
 
 if TYPE_CHECKING:
-    from prismresonance._kernels.interface import Kernels
+    from prismresonance._kernels.interface import Integers, Kernels
 
-__all__ = ["MAX_WIDTH", "UnitRows", "real_array", "unit_row", "unit_rows"]
+__all__ = [
+    "MAX_WIDTH", "TOPS", "Precision", "UnitRows", "check_width", "float_row", "float_rows", "real_array",
+    "refuse", "squared_lengths", "unit_row", "unit_rows",
+]  # fmt: skip
+
+Precision: TypeAlias = Literal["int16", "int8"]
+
+TOPS: dict[str, int] = {"int16": 32767, "int8": 127}
 
 MAX_WIDTH = 65_536
-"""Beyond this width the grid would no longer be fine enough to tell components apart."""
+"""Beyond this width the sums could leave 32 bits."""
 
-_TINY = 1e-70
+_MODEST = 1e18  # squares of numbers up to this and down to its inverse are float32 numbers
 _BLOCK_ELEMENTS = 1 << 20  # 8 MB of float64 at a time, so that a large batch is not held twice
 
 
 class UnitRows(NamedTuple):
-    """Unit vectors on the grid.
+    """Integer rows.
 
     Attributes:
-        rows: Shape `(n, width)`, float32, C-contiguous, each row of length 1 to about 1e-7.
-        squared_norms: Shape `(n,)`, float64: the exact squared length of each rounded row.
+        rows: Shape `(n, width)`, int16 or int8, C-contiguous.
+        squared_norms: Shape `(n,)`, int32: the squared length of each.
     """
 
-    rows: npt.NDArray[np.float32]
-    squared_norms: npt.NDArray[np.float64]
+    rows: Integers
+    squared_norms: npt.NDArray[np.int32]
 
 
 def unit_row(
-    vector: npt.ArrayLike, *, width: int | None = None, kernels: Kernels = plain
+    vector: npt.ArrayLike,
+    *,
+    width: int | None = None,
+    precision: Precision = "int16",
+    kernels: Kernels = plain,
 ) -> UnitRows:
-    """Check one vector and scale it to length 1.
+    """Check one vector and round it to integers.
 
     Args:
         vector: Shape `(width,)`: numbers of any real type.
         width: The width it must have; `None` accepts any.
+        precision: Of the components.
         kernels: The inner loops.
 
     Returns:
@@ -58,27 +76,23 @@ def unit_row(
     Raises:
         InvalidVectorError: It is not a vector of that width of finite numbers, or it is zero.
     """
-    array = real_array(vector)
-    if array.ndim == 1 and array.dtype.itemsize <= 8 and width in (None, array.shape[0]):
-        unit = _quick(array, kernels)
-        if unit is not None:
-            return unit
-    if array.ndim != 1:
-        raise InvalidVectorError(
-            f"a vector has one dimension, got an array of shape {array.shape}"
-            + ("; use the call for many vectors" if array.ndim == 2 else "")
-        )
-    return _checked(array[np.newaxis, :], width, single=True, kernels=kernels)
+    single = float_row(vector, width=width)
+    return _rounded(single[np.newaxis, :], precision, kernels, single=True)
 
 
 def unit_rows(
-    vectors: npt.ArrayLike, *, width: int | None = None, kernels: Kernels = plain
+    vectors: npt.ArrayLike,
+    *,
+    width: int | None = None,
+    precision: Precision = "int16",
+    kernels: Kernels = plain,
 ) -> UnitRows:
-    """Check many vectors and scale each to length 1; all or nothing.
+    """Check many vectors and round each to integers; all or nothing.
 
     Args:
         vectors: Shape `(n, width)`, or a sequence of `n` vectors; `n` may be 0.
         width: The width they must have; `None` accepts any.
+        precision: Of the components.
         kernels: The inner loops.
 
     Returns:
@@ -87,6 +101,32 @@ def unit_rows(
     Raises:
         InvalidVectorError: A row is not of that width, not finite, or zero; the message names it.
     """
+    return _rounded(float_rows(vectors, width=width), precision, kernels, single=False)
+
+
+def float_row(vector: npt.ArrayLike, *, width: int | None) -> npt.NDArray[np.float32]:
+    """Check one vector's shape and type, and give it as float32; its length may change.
+
+    Returns:
+        Shape `(width,)`, C-contiguous. Not finite or zero if the vector is, which `quantise` tells.
+
+    Raises:
+        InvalidVectorError: It is not a vector of that width of numbers.
+    """
+    array = real_array(vector)
+    if array.ndim != 1:
+        raise InvalidVectorError(
+            f"a vector has one dimension, got an array of shape {array.shape}"
+            + ("; use the call for many vectors" if array.ndim == 2 else "")
+        )
+    if array.dtype != np.float32 or not array.flags.c_contiguous:
+        return _float32(array[np.newaxis, :], width, single=True)[0]
+    check_width(array.shape[0], width)
+    return array
+
+
+def float_rows(vectors: npt.ArrayLike, *, width: int | None) -> npt.NDArray[np.float32]:
+    """Check many vectors' shape and type, and give them as float32; as `float_row`."""
     array = real_array(vectors)
     if array.shape == (0,):
         array = array.reshape(0, width or 1)
@@ -94,7 +134,28 @@ def unit_rows(
         raise InvalidVectorError(
             f"many vectors have the shape (n, width), got an array of shape {array.shape}"
         )
-    return _checked(array, width, single=False, kernels=kernels)
+    return _float32(array, width, single=False)
+
+
+def squared_lengths(source: npt.NDArray[np.float32], *, single: bool) -> npt.NDArray[np.float64]:
+    """Give the squared lengths of rows, or raise `InvalidVectorError` for one without a direction.
+
+    Args:
+        source: Shape `(n, width)`.
+        single: Whether the error speaks of the vector rather than of one of many.
+
+    Returns:
+        Shape `(n,)`.
+    """
+    squared = np.empty(len(source), np.float64)
+    step = max(1, _BLOCK_ELEMENTS // max(1, source.shape[1]))
+    for start in range(0, len(source), step):
+        wide = source[start : start + step].astype(np.float64)
+        squared[start : start + step] = np.vecdot(wide, wide)
+    bad = np.flatnonzero(~((squared > 0.0) & (squared < np.inf)))
+    if len(bad):
+        raise refuse(source[bad[0]], _name(int(bad[0]), single=single))
+    return squared
 
 
 def real_array(vectors: npt.ArrayLike) -> npt.NDArray[np.generic]:
@@ -111,64 +172,59 @@ def real_array(vectors: npt.ArrayLike) -> npt.NDArray[np.generic]:
     return array
 
 
-def _quick(array: npt.NDArray[np.generic], kernels: Kernels) -> UnitRows | None:
-    """As `_checked` for one row, with a third of the calls; `None` if there is fault to find.
-
-    The same operations on the same numbers, so the same bits.
-    """
-    if not 1 <= array.shape[0] <= MAX_WIDTH:
-        return None
-    wide = array.astype(np.float64)
-    if array.dtype.itemsize < 8:  # squares of these overflow nowhere
-        squared = np.vecdot(wide, wide)
-    else:
-        with np.errstate(over="ignore"):
-            squared = np.vecdot(wide, wide)
-    if not _TINY * _TINY < squared < 1.0 / (_TINY * _TINY):  # also for NaN
-        return None
-    rows, squared_norms = np.empty((1, wide.shape[0]), np.float32), np.empty(1, np.float64)
-    lengths = np.sqrt(squared).reshape(1)
-    kernels.snap(wide.reshape(1, -1), lengths, rows, squared_norms)
-    return UnitRows(rows, squared_norms)
+def refuse(wide: npt.NDArray[np.floating], name: str) -> InvalidVectorError:
+    """Say what is wrong with a vector that has no direction."""
+    if np.isfinite(wide).all():
+        return InvalidVectorError(f"{name} is zero: it has no direction")
+    column = int(np.flatnonzero(~np.isfinite(wide))[0])
+    what = "NaN" if np.isnan(wide[column]) else "infinite"
+    return InvalidVectorError(f"{name} is {what} at component {column}")
 
 
-def _checked(
-    array: npt.NDArray[np.generic], width: int | None, *, single: bool, kernels: Kernels
-) -> UnitRows:
-    count, found = array.shape
+def check_width(found: int, width: int | None) -> None:
+    """Refuse vectors that are not of the width of the index, or of none at all."""
     if width is not None and found != width:
         raise InvalidVectorError(f"the index holds vectors of width {width}, got width {found}")
     if not 1 <= found <= MAX_WIDTH:
         raise InvalidVectorError(f"a vector has 1 to {MAX_WIDTH} components, got {found}")
-    rows = np.empty((count, found), np.float32)
-    squared_norms = np.empty(count, np.float64)
+
+
+def _name(row: int, *, single: bool) -> str:
+    return "the vector" if single else f"vector {row}"
+
+
+def _float32(
+    array: npt.NDArray[np.generic], width: int | None, *, single: bool
+) -> npt.NDArray[np.float32]:
+    count, found = array.shape
+    check_width(found, width)
+    if array.dtype == np.float32:
+        return np.ascontiguousarray(array, np.float32)
+    narrow = np.empty((count, found), np.float32)
     step = max(1, _BLOCK_ELEMENTS // found)
     for start in range(0, count, step):
         stop = min(count, start + step)
         with np.errstate(over="ignore"):  # a longdouble beyond float64 becomes infinite: below
             wide = array[start:stop].astype(np.float64)
         peaks = np.abs(wide).max(axis=1)
-        if not (np.isfinite(peaks).all() and peaks.all()):
-            _refuse(wide, peaks, start, single=single)
-        extreme = np.flatnonzero((peaks < _TINY) | (peaks > 1.0 / _TINY))
+        if not np.isfinite(peaks).all():
+            row = int(np.flatnonzero(~np.isfinite(peaks))[0])
+            raise refuse(wide[row], _name(start + row, single=single))
+        extreme = np.flatnonzero((peaks < 1.0 / _MODEST) | (peaks > _MODEST))
         if len(extreme):
-            # Keeps squares of 1e200 or of 1e-200 in range. A power of two rounds nothing, so a
-            # vector's bits do not depend on whether it was scaled.
+            # A power of two rounds nothing, so a row's integers do not depend on its length.
             _, exponents = np.frexp(peaks[extreme])
             wide[extreme] = np.ldexp(wide[extreme], -exponents[:, np.newaxis])
-        # vecdot sums each row by itself, so a row's bits do not depend on its batch.
-        lengths = np.sqrt(np.vecdot(wide, wide))
-        kernels.snap(wide, lengths, rows[start:stop], squared_norms[start:stop])
+        narrow[start:stop] = wide
+    return narrow
+
+
+def _rounded(
+    source: npt.NDArray[np.float32], precision: Precision, kernels: Kernels, *, single: bool
+) -> UnitRows:
+    rows: Integers = np.empty(source.shape, precision)
+    squared_norms = np.empty(len(source), np.int32)
+    bad = kernels.quantise(source, rows, squared_norms, TOPS[precision])
+    if bad >= 0:
+        raise refuse(source[bad], _name(bad, single=single))
     return UnitRows(rows, squared_norms)
-
-
-def _refuse(
-    wide: npt.NDArray[np.float64], peaks: npt.NDArray[np.float64], start: int, *, single: bool
-) -> None:
-    row = int(np.flatnonzero(~np.isfinite(peaks) | (peaks == 0.0))[0])
-    name = "the vector" if single else f"vector {start + row}"
-    if peaks[row] == 0.0:
-        raise InvalidVectorError(f"{name} is zero: it has no direction")
-    column = int(np.flatnonzero(~np.isfinite(wide[row]))[0])
-    what = "NaN" if np.isnan(wide[row, column]) else "infinite"
-    raise InvalidVectorError(f"{name} is {what} at component {column}")

@@ -20,8 +20,8 @@ WIDTH = 16
 def _busy(monkeypatch):
     """Small chunks, so that they fill, thin out and merge all the time; threads switch often."""
     monkeypatch.setattr(table_module, "_FIRST_CAPACITY", 4)
-    monkeypatch.setattr(table_module, "_CHUNK_BYTES", 64 * 4 * WIDTH)
-    monkeypatch.setattr(table_module, "_COPY_BYTES", 16 * 4 * WIDTH)
+    monkeypatch.setattr(table_module, "_CHUNK_BYTES", 64 * 2 * WIDTH)
+    monkeypatch.setattr(table_module, "_COPY_BYTES", 16 * 2 * WIDTH)
     monkeypatch.setattr(table_module, "_DEAD_ROWS", 2)
     monkeypatch.setattr(table_module, "FULL_SCAN_ELEMENTS", 100 * WIDTH)
     interval = sys.getswitchinterval()

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 import prismresonance._table as table_module
 from prismresonance import PrismProjector, WaveIndex
 from prismresonance._kernels import codes, lanes, ranking, signs
+from prismresonance._vectors import unit_row
 
 pytestmark = pytest.mark.usefixtures("only_compiled")
 seeds = st.integers(0, 2**32 - 1)
 dims = st.sampled_from([8, 20, 32, 64, 100, 128, 200])
-steps = [signs.code_step_plain]
+searches = [signs.next_block_plain]
 if lanes.HAS_SHUFFLE:
-    steps.append(signs.code_step_shuffled)
+    searches.append(signs.next_block_shuffled)
 
 
 def agreement(projected: np.ndarray, weights: np.ndarray, low: np.ndarray) -> np.ndarray:
@@ -33,7 +34,7 @@ def test_codes_hold_the_signs_and_no_other_byte_is_written(seed, dim, rows, star
     low = np.random.default_rng(seed).standard_normal((rows, dim)).astype(np.float32)
     room = codes.new_codes(start + rows, dim)
     room[:] = 0xA5
-    codes.encode(low, room, start)
+    codes.encode(low, room, None, start)
     in_rows = room.transpose(0, 2, 1).reshape(-1, room.shape[1])
     bits = np.unpackbits(in_rows[start : start + rows], axis=1, bitorder="little")
     coded = min(dim, codes.MAX_CODED)
@@ -42,25 +43,34 @@ def test_codes_hold_the_signs_and_no_other_byte_is_written(seed, dim, rows, star
     assert (in_rows[start + rows :] == 0xA5).all()
 
 
-@pytest.mark.parametrize("step", steps)
+@pytest.mark.parametrize("search", searches)
 @settings(max_examples=30)
-@given(seed=seeds, dim=dims, bar=st.integers(0, 255))
-def test_estimates_are_the_summed_weights_of_agreeing_signs(step, seed, dim, bar):
+@given(seed=seeds, dim=dims, bar=st.integers(0, 255), blocks=st.integers(0, 3))
+def test_estimates_are_the_summed_weights_of_agreeing_signs(search, seed, dim, bar, blocks):
     random = np.random.default_rng(seed)
-    low = random.standard_normal((64, dim)).astype(np.float32)
+    low = random.standard_normal((64 * blocks, dim)).astype(np.float32)
     projected = random.standard_normal(dim).astype(np.float32)
     projected[random.random(dim) < 0.2] = 0.0
     planes = codes.plane_count(dim)
-    room, weights = codes.new_codes(64, dim), np.empty(8 * planes, np.int64)
-    tables, sums = np.empty(32 * planes, np.uint8), np.empty(64, np.uint8)
-    codes.encode(low, room, 0)
+    room, weights = codes.new_codes(64 * blocks, dim), np.empty(8 * planes, np.int64)
+    tables, sums = np.empty(32 * planes, np.uint8), np.empty(72, np.uint8)
+    codes.encode(low, room, None, 0)
     total = signs.quantised_weights(projected, weights)
     assert total == weights.sum() <= 255
     signs.fill_tables(projected, weights, tables)
-    mask = step(room.ctypes.data, tables.ctypes.data, planes, bar, sums.ctypes.data)
-    expected = agreement(projected, weights, low)
-    np.testing.assert_array_equal(sums, expected)
-    assert [(int(mask) >> row) & 1 for row in range(64)] == (expected >= bar).tolist()
+    expected = agreement(projected, weights, low).reshape(blocks, 64)
+    hits = []
+    block = -1
+    while block < blocks:
+        block = search(
+            room.ctypes.data, tables.ctypes.data, planes, bar, block + 1, blocks, sums.ctypes.data
+        )
+        if block < blocks:
+            hits.append(block)
+            np.testing.assert_array_equal(sums[:64], expected[block])
+            mask = int(sums[64:].view(np.uint64)[0])
+            assert [(mask >> row) & 1 for row in range(64)] == (expected[block] >= bar).tolist()
+    assert hits == np.flatnonzero((expected >= bar).any(axis=1)).tolist()
 
 
 def missed(weights: np.ndarray, agree: np.ndarray, bar: int) -> float:
@@ -151,39 +161,49 @@ def rows_of(kind: str, random: np.random.Generator, count: int, query: np.ndarra
     top_k=st.sampled_from([1, 5, 60, 5000]),
     threshold=st.sampled_from([None, -1.0, 0.3, 0.85, 1.0]),
     admit=st.sampled_from([None, 0.02, 0.7]),
+    precision=st.sampled_from(["int16", "int8"]),
 )
 def test_a_query_finds_what_an_exhaustive_search_finds(
-    seed, kind, count, chunk_rows, dead, top_k, threshold, admit
+    seed, kind, count, chunk_rows, dead, top_k, threshold, admit, precision
 ):
     random = np.random.default_rng(seed)
     query = random.standard_normal(WIDTH)
     query /= np.linalg.norm(query) / math.sqrt(WIDTH)
     vectors = rows_of(kind, random, count, query)
+    row_bytes = np.dtype(precision).itemsize
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(table_module, "_CHUNK_BYTES", chunk_rows * 4 * (WIDTH + 64))
-        patch.setattr(table_module, "_COPY_BYTES", 20 * 4 * WIDTH)
+        patch.setattr(table_module, "_CHUNK_BYTES", chunk_rows * (row_bytes * WIDTH + 64))
+        patch.setattr(table_module, "_COPY_BYTES", 20 * row_bytes * WIDTH)
         patch.setattr(table_module, "FULL_SCAN_ELEMENTS", 0)
-        index = WaveIndex(PrismProjector(tenant_id=f"tenant {seed}"), indexed_fields=["in"])
+        index = WaveIndex(
+            PrismProjector(tenant_id=f"tenant {seed}"), precision=precision, indexed_fields=["in"]
+        )
         marks = random.random(count) < (admit or 1.0)
         index.add_many(vectors, [{"in": bool(mark)} for mark in marks])
         index.remove_many(np.flatnonzero(random.random(count) < dead).tolist())
     assert index.stats().projected
     where = None if admit is None else {"in": True}
     exact = index.query(query, top_k, threshold, where, exact=True)
-    unit = query / np.linalg.norm(query)
     living = [index.get(n) for n in range(count) if n in index and (where is None or marks[n])]
-    scores = {record.id: float(record.vector.astype(float) @ unit) for record in living}
+    rounded = unit_row(query).rows[0].astype(float)
+    rounded /= np.linalg.norm(rounded)
+    scores = {record.id: float(record.vector.astype(float) @ rounded) for record in living}
     least = -1.0 if threshold is None else threshold
     sure = [row for row, score in scores.items() if score >= least + 1e-6]
     assert len(exact) >= min(top_k, len(sure))
     ranked = sorted(scores.values(), reverse=True)[: len(exact)]
     assert [match.score for match in exact] == pytest.approx(ranked, abs=1e-6)
     assert exact == sorted(exact, key=lambda match: (-match.score, match.id))
+    true = vectors @ (query / np.linalg.norm(query)) / np.linalg.norm(vectors, axis=1)
+    error = {"int16": 3e-4, "int8": 1.5e-2}[precision]
+    assert [match.score for match in exact] == pytest.approx(
+        [true[match.id] for match in exact], abs=error
+    )
     found = index.query(query, top_k, threshold, where)
     # Each row may be missed with a small probability, and then the next one moves up.
     kept = {(match.id, match.score) for match in exact}
     hits = sum((match.id, match.score) in kept for match in found)
-    assert hits >= len(exact) - max(1, round(0.02 * len(exact)))
+    assert hits >= len(exact) - max(2, round(0.03 * len(exact)))
     assert found == sorted(found, key=lambda match: (-match.score, match.id))
     if kind == "all equal" or (top_k >= count and threshold is None):
         assert found == exact
@@ -206,7 +226,7 @@ def test_recall_at_full_width(top_k, threshold):
         found += len(fast & exact)
         true += len(exact)
     assert true >= 100
-    assert found >= 0.997 * true
+    assert found >= 0.99 * true
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7, 0.85, 0.95, 0.99])

@@ -17,8 +17,8 @@ import pytest
 import prismresonance._table as table_module
 from prismresonance import InvalidVectorError, PrismProjector, WaveIndex
 from prismresonance._kernels import plain
-from prismresonance._search import Question, Work, search
-from prismresonance._vectors import unit_row
+from prismresonance._search import Tally, search
+from prismresonance._vectors import float_row
 
 PROJECTOR = PrismProjector(dim=8, tenant_id="t")
 WIDTH = 12
@@ -37,8 +37,8 @@ State = dict[object, int]
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     monkeypatch.setattr(table_module, "_FIRST_CAPACITY", 2)
-    monkeypatch.setattr(table_module, "_CHUNK_BYTES", 8 * 4 * (WIDTH + 8))
-    monkeypatch.setattr(table_module, "_COPY_BYTES", 4 * 4 * (WIDTH + 8))
+    monkeypatch.setattr(table_module, "_CHUNK_BYTES", 8 * (2 * WIDTH + 8))
+    monkeypatch.setattr(table_module, "_COPY_BYTES", 4 * (2 * WIDTH + 8))
     monkeypatch.setattr(table_module, "_DEAD_ROWS", 1)
     monkeypatch.setattr(table_module, "FULL_SCAN_ELEMENTS", 10 * WIDTH)
 
@@ -129,7 +129,7 @@ def seen(index: WaveIndex, form: dict) -> State:
     matches = index.query(np.ones(WIDTH), 100, **form)
     state = {match.id: match.payload["version"] for match in matches}
     assert len(state) == len(matches), "a row was seen twice"
-    unit = unit_row(np.ones(WIDTH)).rows[0].astype(float)
+    unit = np.ones(WIDTH) / WIDTH**0.5
     for match in matches:
         stored = vector(match.id, state[match.id])
         assert match.score == pytest.approx(stored @ unit / np.linalg.norm(stored), abs=1e-6)
@@ -141,13 +141,12 @@ def test_a_reader_at_every_line_of_a_writer(write):
     index, before = filled()
     after = write(*filled())
     held = index._table.snapshot
-    unit = unit_row(np.ones(WIDTH))
-    question = Question(unit.rows[0], float(unit.squared_norms[0]), 100, -np.inf, None, False)
+    question = (float_row(np.ones(WIDTH), width=WIDTH), 100, -2.0, None, False)
     passed = False
 
     def look(line: int) -> None:
         nonlocal passed
-        old = search(held, question, index.projector, plain, Work())
+        old = search(held, question, index.projector, plain, Tally())
         assert {match.id: match.payload["version"] for match in old} == before
         for form in FORMS:
             state = seen(index, form)

@@ -241,8 +241,8 @@ class TestTinyChunks(IndexMachine.TestCase):
         self.patch = pytest.MonkeyPatch()
         self.addCleanup(self.patch.undo)
         self.patch.setattr(table_module, "_FIRST_CAPACITY", 2)
-        self.patch.setattr(table_module, "_CHUNK_BYTES", 8 * 4 * WIDTH)
-        self.patch.setattr(table_module, "_COPY_BYTES", 4 * 4 * WIDTH)
+        self.patch.setattr(table_module, "_CHUNK_BYTES", 8 * 2 * WIDTH)
+        self.patch.setattr(table_module, "_COPY_BYTES", 4 * 2 * WIDTH)
         self.patch.setattr(table_module, "_DEAD_ROWS", 1)
 
 

@@ -14,14 +14,15 @@ import numpy.typing as npt
 from numba import types
 from numba.core import caching
 
-from prismresonance._kernels import exact as exact_source
 from prismresonance._kernels import find as find_source
-from prismresonance._kernels import scan
+from prismresonance._kernels import rows as rows_source
 from prismresonance._kernels.parts import source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from prismresonance._kernels.interface import Integers
 
 __all__ = ["CompiledKernels"]
 
@@ -29,65 +30,68 @@ _log = logging.getLogger("prismresonance")
 
 # A thread that gives up the GIL waits for up to one switch interval (5 ms) to get it back when
 # another Python thread is busy. That is worth it only for a loop of 200 us or more, which is about
-# this many components.
-_LONG_ELEMENTS = 1 << 21
-# A query by sign codes takes 50 to 400 us from this many rows on: then queries run in parallel.
+# this many components of 16 bits.
+_LONG_ELEMENTS = 1 << 22
+# A query by sign codes takes 30 to 300 us from this many rows on: then queries run in parallel.
 _LONG_CODES = 1 << 16
 
+_N, _F = types.int64, types.float64
 _F4 = types.Array(types.float32, 1, "C")
 _F8 = types.Array(types.float64, 1, "C")
+_I2 = types.Array(types.int16, 1, "C")
+_I4 = types.Array(types.int32, 1, "C")
 _I8 = types.Array(types.int64, 1, "C")
-_ROWS = types.Array(types.float32, 2, "C")
-_ROWS8 = types.Array(types.float64, 2, "C")
-_MATRIX = types.Array(types.float32, 2, "C", readonly=True)
+_U1 = types.Array(types.uint8, 1, "C")
+_FLOATS = types.Array(types.float32, 2, "C")
+_READ_ONLY = types.Array(types.float32, 2, "C", readonly=True)
+_WORDS = types.Array(types.int16, 2, "C")
+_BYTES = types.Array(types.int8, 2, "C")
+_CODES = types.Array(types.uint8, 3, "C")
 _DIRECTORY = types.Array(types.int64, 2, "C")
 _PAIR = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]  # numba
-_U1 = types.Array(types.uint8, 1, "C")
 
-_SOURCES: dict[str, tuple[Callable[..., Any], Any]] = {
-    "estimate": (scan.estimate, types.void(_ROWS, types.int64, _F4, _F4)),
-    "collect": (scan.collect, types.int64(_ROWS, types.int64, _F4, types.float64, _I8, _F4)),
-    "exact": (exact_source.exact, types.void(_ROWS, _I8, _F8, _F8)),
-    "snap": (exact_source.snap, types.void(_ROWS8, _F8, _ROWS, _F8)),
+_SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+    "exact": (
+        rows_source.exact,
+        tuple(types.void(rows, _I8, _I2, _F8) for rows in (_WORDS, _BYTES)),
+    ),
+    "quantise": (
+        rows_source.quantise,
+        tuple(_N(_FLOATS, rows, _I4, _N) for rows in (_WORDS, _BYTES)),
+    ),
+    "encode": (rows_source.encode, (types.void(_FLOATS, _CODES, _BYTES, _N),)),
     "find": (
         source_of(find_source.find),
-        _PAIR(
-            _F4,
-            types.float64,
-            _MATRIX,
-            _DIRECTORY,
-            types.int64,
-            types.float64,
-            types.float64,
-            types.float64,
-            _U1,
-            _I8,
-            _F8,
-        ),
+        (_PAIR(_F4, _READ_ONLY, _DIRECTORY, _N, _N, _F, _F, _F, _U1, _I8, _F8),),
     ),
 }
 
-_N, _F = types.int64, types.float64
 _PARTS: tuple[tuple[Any, Any], ...] = (
     (find_source.sign_bar, _N(_F, _F, _F4, _I8, _N)),
-    (find_source.all_rows, _PAIR(_F4, _F, _DIRECTORY, _N, _F, _U1, _I8, _F8)),
+    (find_source.all_rows, _PAIR(_I2, _F, _N, _DIRECTORY, _N, _F, _F, _U1, _I8, _F8)),
     (find_source.collect, _PAIR(_DIRECTORY, _U1, _N, _N, _N, _U1, _I8, _U1, _I8)),
+    (
+        find_source.offer_all,
+        _PAIR(_I2, _F, _N, _I2, _DIRECTORY, _I8, _N, _N, _F, _I8, _F8, _N),
+    ),
     (
         find_source.rest,
         _PAIR(
-            _F4, _F, _F4, _F4, _I8, _U1, _DIRECTORY, _N, _F, _F, _F, _U1, _N, _N, _N, _I8, _U1,
-            _I8, _F8, _N,
+            _I2, _F, _N, _F4, _I2, _I8, _U1, _DIRECTORY, _N, _F, _F, _F, _U1, _N, _N, _N, _I8,
+            _U1, _I8, _F8, _N,
         ),
     ),
 )  # fmt: skip
 """Parts of `find` to compile in steps of their own, so that none takes long."""
 
-# The parts of `find` say for themselves where it is right. Sums of `snap` may be reordered, they
-# do not round; its divisions may not become products with the reciprocal, as `arcp` would allow.
+# The parts of `find` say for themselves where it is right. Integers have no rounding to reorder,
+# and the sums of `quantise` decide what is stored.
 _FAST: dict[Callable[..., Any], bool | set[str]] = {
     source_of(find_source.find): False,
-    exact_source.snap: {"reassoc", "contract"},
+    rows_source.quantise: {"reassoc", "contract"},
+    rows_source.exact: False,
 }
+_NO_LOW = np.empty((0, 1), np.int8)
 
 
 class CompiledKernels:
@@ -112,8 +116,8 @@ class CompiledKernels:
                 part.compile(signature)
                 yield
         for nogil, functions in ((False, self._held), (True, self._released)):
-            for name, (source, signature) in _SOURCES.items():
-                functions[name] = _compile(source, signature, nogil=nogil, folder=self._folder)
+            for name, (source, signatures) in _SOURCES.items():
+                functions[name] = _compile(source, signatures, nogil=nogil, folder=self._folder)
                 yield
 
     def _keeps_find(self) -> bool:
@@ -124,11 +128,11 @@ class CompiledKernels:
 
     def find(
         self,
-        unit: npt.NDArray[np.float32],
-        squared_norm: float,
+        vector: npt.NDArray[np.float32],
         matrix: npt.NDArray[np.float32],
         directory: npt.NDArray[np.int64],
         rows: int,
+        row_bytes: int,
         epoch: int,
         threshold: float,
         threshold_sigmas: float,
@@ -138,79 +142,64 @@ class CompiledKernels:
         scores: npt.NDArray[np.float64],
     ) -> tuple[int, int]:
         """Find the best rows of a snapshot; see `find.find`."""
-        long = rows > _LONG_CODES if len(matrix) else rows * len(unit) > _LONG_ELEMENTS
+        long = rows > _LONG_CODES if len(matrix) else rows * len(vector) > _LONG_ELEMENTS
         kernel = (self._released if long else self._held)["find"]
-        found, scored = kernel(
-            unit, squared_norm, matrix, directory, epoch, threshold, threshold_sigmas,
-            top_k_sigmas, admitted, places, scores,
+        found: tuple[int, int] = kernel(
+            vector, matrix, directory, row_bytes, epoch, threshold, threshold_sigmas, top_k_sigmas,
+            admitted, places, scores,
         )  # fmt: skip
-        return found, scored
+        return found
 
-    def estimate(
+    def quantise(
         self,
-        rows: npt.NDArray[np.float32],
-        count: int,
-        query: npt.NDArray[np.float32],
-        estimates: npt.NDArray[np.float32],
+        source: npt.NDArray[np.float32],
+        rows: Integers,
+        squared_norms: npt.NDArray[np.int32],
+        top: int,
+    ) -> int:
+        """Round rows to integers."""
+        kernels = self._released if source.size > _LONG_ELEMENTS // 16 else self._held
+        bad: int = kernels["quantise"](source, rows, squared_norms, top)
+        return bad
+
+    def encode(
+        self,
+        products: npt.NDArray[np.float32],
+        codes: npt.NDArray[np.uint8],
+        low: npt.NDArray[np.int8] | None,
+        start: int,
     ) -> None:
-        """Write the products of the first rows with the query."""
-        long = count * rows.shape[1] > _LONG_ELEMENTS
-        (self._released if long else self._held)["estimate"](rows, count, query, estimates)
-
-    def collect(
-        self,
-        rows: npt.NDArray[np.float32],
-        count: int,
-        query: npt.NDArray[np.float32],
-        bar: float,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Find the rows whose product with the query reaches a bar."""
-        long = count * rows.shape[1] > _LONG_ELEMENTS
-        found = np.empty(count, np.int64)
-        values = np.empty(count, np.float32)
-        kernel = (self._released if long else self._held)["collect"]
-        hits = kernel(rows, count, query, bar, found, values)
-        return found[:hits], values[:hits]
+        """Write what is stored of projected rows."""
+        kernels = self._released if products.size > _LONG_ELEMENTS // 16 else self._held
+        kernels["encode"](products, codes, _NO_LOW if low is None else low, start)
 
     def exact(
-        self,
-        rows: npt.NDArray[np.float32],
-        chosen: npt.NDArray[np.int64],
-        query: npt.NDArray[np.float64],
+        self, rows: Integers, chosen: npt.NDArray[np.int64], query: npt.NDArray[np.int16]
     ) -> npt.NDArray[np.float64]:
-        """Multiply chosen rows with the query in float64."""
-        long = len(chosen) * rows.shape[1] > _LONG_ELEMENTS // 4
+        """Multiply chosen rows with the query."""
+        kernels = self._released if len(chosen) * rows.shape[1] > _LONG_ELEMENTS else self._held
         products = np.empty(len(chosen), np.float64)
-        (self._released if long else self._held)["exact"](rows, chosen, query, products)
+        kernels["exact"](rows, chosen, query, products)
         return products
-
-    def snap(
-        self,
-        wide: npt.NDArray[np.float64],
-        lengths: npt.NDArray[np.float64],
-        rows: npt.NDArray[np.float32],
-        squared_norms: npt.NDArray[np.float64],
-    ) -> None:
-        """Scale rows to length 1 and round them to the grid of `_vectors`."""
-        long = wide.size > _LONG_ELEMENTS // 8
-        (self._released if long else self._held)["snap"](wide, lengths, rows, squared_norms)
 
 
 def _compile(
-    source: Callable[..., Any], signature: Any, *, nogil: bool, folder: Path | None
+    source: Callable[..., Any], signatures: tuple[Any, ...], *, nogil: bool, folder: Path | None
 ) -> Any:
     fast = _FAST.get(source, True)
     dispatcher = numba.njit(nogil=nogil, fastmath=fast)(source)
     if folder is not None:
         try:
             vars(dispatcher)["_cache"] = _cache_for(source, folder, nogil=nogil)
-            dispatcher.compile(signature)
+            for signature in signatures:
+                dispatcher.compile(signature)
         except Exception as error:  # noqa: BLE001  a damaged or unusable cache: compile afresh
             _log.info("kernel cache not used: %s: %s", type(error).__name__, error)
             dispatcher = numba.njit(nogil=nogil, fastmath=fast)(source)
         else:
             return _sealed(dispatcher)
-    dispatcher.compile(signature)
+    for signature in signatures:
+        dispatcher.compile(signature)
     return _sealed(dispatcher)
 
 

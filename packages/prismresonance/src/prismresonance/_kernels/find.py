@@ -23,52 +23,50 @@ import numpy.typing as npt
 
 from prismresonance._kernels import lanes
 from prismresonance._kernels.codes import MAX_CODED
+from prismresonance._kernels.collect import collect, is_admitted
 from prismresonance._kernels.parts import part, summing_part
+from prismresonance._kernels.places import CODES, DIED, LENGTH, NORMS, ROW_BITS, ROWS, START
 from prismresonance._kernels.ranking import offer, settle
-from prismresonance._kernels.signs import (
-    code_step_plain,
-    code_step_shuffled,
-    fill_tables,
-    quantised_weights,
-    sign_bar,
+from prismresonance._kernels.scores import (
+    UNIT,
+    cosine,
+    least_square,
+    low_bar,
+    offer_all,
+    product,
+    reaches,
 )
+from prismresonance._kernels.signs import fill_tables, next_block, quantised_weights, sign_bar
 
-__all__ = ["all_rows", "collect", "find", "rest", "sign_bar"]
+__all__ = ["all_rows", "collect", "find", "offer_all", "rest", "sign_bar"]
 
 _Floats = npt.NDArray[np.float32]
+_Integers = npt.NDArray[np.int16]
 _Scores = npt.NDArray[np.float64]
 _Places = npt.NDArray[np.int64]
 _Directory = npt.NDArray[np.int64]
 
-# Columns of the directory.
-_CODES, _LOW, _FULL, _NORMS, _DIED, _LENGTH, _START = range(7)
-
-_ROW_BITS = 32
-_ROW_MASK = (1 << _ROW_BITS) - 1
-
 _COLLECTED = 512  # rows to collect at least: each costs some nanoseconds, too few a second scan
-_DENSE_ROWS = 256  # more, and a quarter of all: then reading every full row in order is faster
-_EVERY = np.uint64(2**64 - 1)
-_AHEAD = 6  # rows between asking for one from memory and its use
 _FIRST = 64  # rows to score before the k-th best score is taken for a bar
+_BATCH = 128  # rows between two looks at the k-th best score
+_DENSE_FROM = 4096  # rows to visit before asking whether reading all in order would be faster
 
-_step = code_step_shuffled if lanes.HAS_SHUFFLE else code_step_plain
 
-
-@summing_part
-def _product(row: int, query: _Floats) -> float:
+@part
+def _quantised(vector: _Floats, unit: _Integers) -> float:
+    """As `rows.quantise` for one row; gives its squared length, 0 if it has no direction."""
     total = 0.0
-    for column in range(query.shape[0]):
-        total += np.float64(lanes.float32_at(row, column)) * np.float64(query[column])
-    return total
-
-
-@summing_part
-def _estimate(row: int, query: _Floats) -> np.float32:
-    total = np.float32(0.0)
-    for column in range(query.shape[0]):
-        total += lanes.float32_at(row, column) * query[column]
-    return total
+    for column in range(vector.shape[0]):
+        total += float(vector[column]) * float(vector[column])
+    if not 0.0 < total < math.inf:
+        return 0.0
+    scale = float(np.float32(UNIT / math.sqrt(total)))
+    norm = 0
+    for column in range(vector.shape[0]):
+        rounded = np.int32(np.rint(float(vector[column]) * scale))
+        unit[column] = rounded
+        norm += int(rounded) * int(rounded)
+    return float(norm)
 
 
 @summing_part
@@ -82,164 +80,63 @@ def _project(matrix: npt.NDArray[np.float32], query: _Floats, projected: _Floats
 
 
 @part
-def _fetch_low(directory: _Directory, place: int, dim: int) -> None:
-    low = directory[place >> _ROW_BITS, _LOW] + 4 * dim * (place & _ROW_MASK)
-    for line in range(0, 4 * dim, 64):
-        lanes.fetch(low + line)
-
-
-@part
-def _score(directory: _Directory, place: int, query: _Floats, squared_norm: float) -> float:
-    chunk, row = place >> _ROW_BITS, place & _ROW_MASK
-    address = directory[chunk, _FULL] + 4 * row * query.shape[0]
-    own = lanes.float64_at(directory[chunk, _NORMS], row)
-    score = _product(address, query) / math.sqrt(own * squared_norm)
-    return min(max(score, -1.0), 1.0)
-
-
-@part
-def _is_admitted(
-    directory: _Directory, chunk: int, row: int, epoch: int, admitted: npt.NDArray[np.uint8]
-) -> bool:
-    if admitted.shape[0]:
-        return bool(admitted[directory[chunk, _START] + row])
-    return bool(lanes.int64_at(directory[chunk, _DIED], row) > epoch)
-
-
-@part
-def _compacted(
-    places: _Places, sums: npt.NDArray[np.uint8], count: int, level: int, most_at_level: int
-) -> int:
-    kept = 0
-    for number in range(count):
-        estimate = sums[number]
-        if estimate < level or (estimate == level and most_at_level == 0):
-            continue
-        if estimate == level:
-            most_at_level -= 1
-        places[kept], sums[kept] = places[number], estimate
-        kept += 1
-    return kept
-
-
-@part
-def collect(
-    directory: _Directory,
-    tables: npt.NDArray[np.uint8],
-    bar: int,
-    wanted: int,
-    epoch: int,
-    admitted: npt.NDArray[np.uint8],
-    places: _Places,
-    sums: npt.NDArray[np.uint8],
-    histogram: npt.NDArray[np.int64],
-) -> tuple[int, int]:
-    """Collect the rows of the highest estimates, in order of insertion.
-
-    Args:
-        directory: The chunks.
-        tables: From `fill_tables`.
-        bar: The least estimate that matters.
-        wanted: How many rows to collect at least, if there are so many.
-        epoch: The snapshot's.
-        admitted: A byte for each row, 0 for one that `where` shuts out; empty for no `where`.
-        places: Shape `(room,)`, at least `2 * wanted`, written: the rows.
-        sums: Shape `(room,)`, written: their estimates.
-        histogram: Shape `(257,)`, written: how many rows have each estimate, from the level on.
-
-    Returns:
-        How many were collected, and the level: every row with an estimate of at least it was.
-    """
-    histogram[:] = 0
-    block_sums = np.empty(64, np.uint8)
-    sums_at, tables_at = block_sums.ctypes.data, tables.ctypes.data
-    planes = tables.shape[0] // 32
-    room = places.shape[0]
-    level, count, above, closed = bar, 0, 0, 0
-    for chunk in range(directory.shape[0]):
-        length = directory[chunk, _LENGTH]
-        for block in range((length + 63) // 64):
-            codes = directory[chunk, _CODES] + 64 * planes * block
-            mask = _step(codes, tables_at, planes, min(level + closed, 255), sums_at)
-            while mask != 0:
-                bit = lanes.lowest_bit(mask)
-                mask &= mask - np.uint64(1)
-                estimate = np.int64(block_sums[bit])
-                row = 64 * block + bit
-                if estimate < level + closed or row >= length:
-                    continue
-                if not _is_admitted(directory, chunk, row, epoch, admitted):
-                    continue
-                if count == room:
-                    count = _compacted(places, sums, count, level, room)
-                    if count == room:  # more rows of one estimate than can be told apart
-                        count = _compacted(places, sums, count, level, wanted)
-                        closed = 1
-                        if estimate == level:
-                            continue
-                places[count] = (chunk << _ROW_BITS) | row
-                sums[count] = estimate
-                count += 1
-                histogram[estimate] += 1
-                above += 1
-                while above - histogram[level] >= wanted:
-                    above -= histogram[level]
-                    level += 1
-                    closed = 0
-    count = _compacted(places, sums, count, level, room)
-    return count, level + closed
-
-
-@part
-def _projected_bar(score: float, dim: int, sigmas: float) -> float:
-    """As `_bar.projected_bar`."""
-    if score <= -1.0:
-        return -2.0
-    if score >= 1.0:
-        return 1.0 - 2e-5
-    return math.tanh(math.atanh(score) - sigmas / math.sqrt(dim - 2)) - 2e-5
+def _direction(projected: _Floats, direction: _Integers) -> None:
+    total = 0.0
+    for column in range(projected.shape[0]):
+        total += float(projected[column]) * float(projected[column])
+    scale = UNIT / math.sqrt(total) if total > 0.0 else 0.0
+    for column in range(projected.shape[0]):
+        direction[column] = np.int32(np.rint(float(projected[column]) * scale))
 
 
 @part
 def all_rows(
-    query: _Floats,
+    query: _Integers,
     squared_norm: float,
+    row_bytes: int,
     directory: _Directory,
     epoch: int,
     threshold: float,
+    goal: float,
     admitted: npt.NDArray[np.uint8],
     places: _Places,
     scores: _Scores,
 ) -> tuple[int, int]:
     """Go over every row at full width; gives how many the heap holds and how many were scored.
 
-    A float32 product decides whether a row can matter, as `_bar.full_width_bar`: no row is missed.
+    Rows below `goal` cannot matter; it rises with the k-th best score.
     """
     width, top_k = query.shape[0], scores.shape[0]
-    slack = (width + 16) * 2.0**-23
-    held, scored, goal = 0, 0, threshold
+    query_at, line_bytes = query.ctypes.data, row_bytes * width
+    held, scored = 0, 0
+    least = least_square(max(goal, -2.0), squared_norm)
     for chunk in range(directory.shape[0]):
-        full = directory[chunk, _FULL]
-        for row in range(directory[chunk, _LENGTH]):
-            if _estimate(full + 4 * width * row, query) < goal - slack:
+        rows, norms = directory[chunk, ROWS], directory[chunk, NORMS]
+        died, shown = directory[chunk, DIED], 0
+        if admitted.shape[0]:
+            shown = admitted.ctypes.data + directory[chunk, START]
+        for row in range(directory[chunk, LENGTH]):
+            multiplied = float(product(rows + line_bytes * row, query_at, width, row_bytes))
+            own = float(lanes.int32_at(norms, row))
+            if not reaches(multiplied, least, own):
                 continue
-            if _is_admitted(directory, chunk, row, epoch, admitted):
-                place = (chunk << _ROW_BITS) | row
-                score = _score(directory, place, query, squared_norm)
+            if is_admitted(died, row, epoch, shown):
                 scored += 1
+                score = cosine(multiplied, squared_norm, own)
                 if score >= threshold:
-                    held = offer(scores, places, held, score, place)
-                    if scored >= _FIRST and held == top_k and scores[0] > goal:
-                        goal = scores[0]
+                    held = offer(scores, places, held, score, (chunk << ROW_BITS) | row)
+                    if held == top_k:
+                        least = max(least, least_square(scores[0], squared_norm))
     return held, scored
 
 
 @part
 def rest(
-    query: _Floats,
+    query: _Integers,
     squared_norm: float,
+    row_bytes: int,
     projected: _Floats,
-    direction: _Floats,
+    direction: _Integers,
     weights: npt.NDArray[np.int64],
     tables: npt.NDArray[np.uint8],
     directory: _Directory,
@@ -259,14 +156,15 @@ def rest(
 ) -> tuple[int, int]:
     """Score what the first round left, as far as it can still matter.
 
-    The projected rows sort out most of it: they are shorter than the full ones. Where they do not,
-    because the rows are all alike or none is like the query, the full rows are read in order.
+    Where that is a good part of all rows, because they are all alike or none is like the query,
+    the full rows are read in order.
 
     Args:
-        query: As in `find`.
-        squared_norm: As in `find`.
+        query: The query in integers.
+        squared_norm: Its squared length.
+        row_bytes: Bytes of a stored component.
         projected: Shape `(dim,)`: the projected query.
-        direction: Shape `(dim,)`: the same, of length 1.
+        direction: Shape `(dim,)`: the same in integers.
         weights: From `quantised_weights`.
         tables: From `fill_tables`.
         directory: As in `find`.
@@ -289,93 +187,80 @@ def rest(
     """
     dim, width, top_k = projected.shape[0], query.shape[0], scores.shape[0]
     planes = weights.shape[0] // 8
-    goal, sigmas, bar = threshold, threshold_sigmas, least
+    batch = np.empty(_BATCH + 64, np.int64)
+    goal, sigmas, bar, scored, waiting = threshold, threshold_sigmas, least, 0, 0
     if held == top_k and scores[0] > goal:
         goal, sigmas = scores[0], top_k_sigmas
         bar = max(least, sign_bar(goal, sigmas, projected, weights, width))
-    low_bar = _projected_bar(goal, dim, sigmas)
-    scored = 0
-    for number in range(collected.shape[0]):
-        ahead = number + _AHEAD
-        if ahead < collected.shape[0] and bar <= sums[ahead] < cut:
-            _fetch_low(directory, collected[ahead], dim)
-        if sums[number] >= cut or sums[number] < bar:
-            continue
-        place = collected[number]
-        low = directory[place >> _ROW_BITS, _LOW] + 4 * dim * (place & _ROW_MASK)
-        if _estimate(low, direction) < low_bar:
-            continue
-        score = _score(directory, place, query, squared_norm)
-        scored += 1
-        if score >= threshold:
-            held = offer(scores, places, held, score, place)
-            if held == top_k and scores[0] > goal:
-                goal, sigmas = scores[0], top_k_sigmas
-                low_bar = _projected_bar(goal, dim, sigmas)
-    if goal > threshold:
-        bar = max(least, sign_bar(goal, sigmas, projected, weights, width))
+    for number in range(collected.shape[0] + 1):
+        if number < collected.shape[0]:
+            if bar <= sums[number] < cut:
+                batch[waiting] = collected[number]
+                waiting += 1
+            if waiting < _BATCH:
+                continue
+        held, more = offer_all(
+            query, squared_norm, row_bytes, direction, directory, batch, waiting,
+            low_bar(goal, dim, sigmas), threshold, places, scores, held,
+        )  # fmt: skip
+        scored, waiting = scored + more, 0
+        if held == top_k and scores[0] > goal:
+            goal, sigmas = scores[0], top_k_sigmas
+            bar = max(bar, sign_bar(goal, sigmas, projected, weights, width))
     if bar >= level:
         return held, scored
 
-    block_sums = np.empty(64, np.uint8)
+    block_sums = np.empty(72, np.uint8)
     sums_at, tables_at = block_sums.ctypes.data, tables.ctypes.data
-    known, update_at, bar_goal = 0, scored + _FIRST, goal
-    slack = (width + 16) * 2.0**-23  # as `_bar.full_width_bar`
-    visited, promising, dense = 0, 0, False
+    last, visited, offered, known = directory.shape[0] - 1, 0, 0, scored
     for chunk in range(directory.shape[0]):
-        length = directory[chunk, _LENGTH]
-        for block in range((length + 63) // 64):
-            visited += 64
-            dense = dense or (promising > _DENSE_ROWS and 4 * promising > visited)
-            if scored >= update_at and goal > bar_goal:
-                bar = max(least, sign_bar(goal, sigmas, projected, weights, width))
+        length, codes = directory[chunk, LENGTH], directory[chunk, CODES]
+        died, shown = directory[chunk, DIED], 0
+        if admitted.shape[0]:
+            shown = admitted.ctypes.data + directory[chunk, START]
+        blocks, block = (length + 63) // 64, -1
+        while block < blocks:
+            before = block
+            block = next_block(codes, tables_at, planes, bar, block + 1, blocks, sums_at)
+            visited += 64 * (block - before)
+            if block < blocks:
+                mask = np.uint64(lanes.int64_at(sums_at, 8))
+                while mask != 0:
+                    bit = lanes.lowest_bit(mask)
+                    mask &= mask - np.uint64(1)
+                    row = 64 * block + bit
+                    if block_sums[bit] >= level or row >= length:
+                        continue  # it was collected, or is not published
+                    if is_admitted(died, row, epoch, shown):
+                        batch[waiting] = (chunk << ROW_BITS) | row
+                        waiting += 1
+            if waiting < _BATCH and (block < blocks or chunk < last):
+                continue
+            held, more = offer_all(
+                query, squared_norm, row_bytes, direction, directory, batch, waiting,
+                low_bar(goal, dim, sigmas), threshold, places, scores, held,
+            )  # fmt: skip
+            scored, offered, waiting = scored + more, offered + waiting, 0
+            if held == top_k and scores[0] > goal:
+                goal, sigmas = scores[0], top_k_sigmas
+                bar = max(bar, sign_bar(goal, sigmas, projected, weights, width))
                 if bar >= level:
                     return held, scored
-                update_at, bar_goal = 2 * scored, goal
-            codes = directory[chunk, _CODES] + 64 * planes * block
-            mask = _step(codes, tables_at, planes, bar, sums_at)
-            if dense:
-                mask = _EVERY
-            coming = np.uint64(0) if dense else mask
-            while coming != 0:
-                row = 64 * block + lanes.lowest_bit(coming)
-                coming &= coming - np.uint64(1)
-                if row < length:
-                    _fetch_low(directory, (chunk << _ROW_BITS) | row, dim)
-            while mask != 0:
-                bit = lanes.lowest_bit(mask)
-                mask &= mask - np.uint64(1)
-                row = 64 * block + bit
-                if row >= length or not _is_admitted(directory, chunk, row, epoch, admitted):
-                    continue
-                place = (chunk << _ROW_BITS) | row
-                while known < collected.shape[0] and collected[known] < place:
-                    known += 1
-                if known < collected.shape[0] and collected[known] == place:
-                    continue
-                if dense:
-                    full = directory[chunk, _FULL] + 4 * width * row
-                    if _estimate(full, query) < goal - slack:
-                        continue
-                elif _estimate(directory[chunk, _LOW] + 4 * dim * row, direction) < low_bar:
-                    continue
-                promising += 1
-                score = _score(directory, place, query, squared_norm)
-                scored += 1
-                if score >= threshold:
-                    held = offer(scores, places, held, score, place)
-                    if held == top_k and scores[0] > goal:
-                        goal, sigmas = scores[0], top_k_sigmas
-                        low_bar = _projected_bar(goal, dim, sigmas)
+            # A jump to a row costs about as much as reading three in order, to its bytes half one.
+            if visited > _DENSE_FROM and offered // 2 + 3 * (scored - known) > visited:
+                return all_rows(
+                    query, squared_norm, row_bytes, directory, epoch, threshold, goal, admitted,
+                    places, scores,
+                )  # fmt: skip
     return held, scored
 
 
 @part
 def find(
-    query: _Floats,
-    squared_norm: float,
+    vector: _Floats,
     matrix: npt.NDArray[np.float32],
     directory: _Directory,
+    row_bytes: int,
     epoch: int,
     threshold: float,
     threshold_sigmas: float,
@@ -387,10 +272,10 @@ def find(
     """Find the best rows of a snapshot.
 
     Args:
-        query: Shape `(width,)`: the unit vector on the grid.
-        squared_norm: Its exact squared length.
+        vector: Shape `(width,)`: the query, of any length.
         matrix: Shape `(dim, width)`: the projection; of no line to score every row.
         directory: The snapshot's chunks.
+        row_bytes: Bytes of a stored component, 1 or 2.
         epoch: The snapshot's.
         threshold: The least score; -1 and less for any.
         threshold_sigmas: Bounds the misses at the threshold.
@@ -400,39 +285,48 @@ def find(
         scores: Shape `(k,)`, written: their scores.
 
     Returns:
-        How many were found, and how many rows were scored exactly.
+        How many were found, and how many rows were scored exactly; -1 for the first when the
+        query is not finite or zero.
     """
     dim, width = matrix.shape
+    query = np.empty(width, np.int16)
+    squared_norm = _quantised(vector, query)
+    if squared_norm == 0.0:
+        return -1, 0
     if dim == 0:
         held, scored = all_rows(
-            query, squared_norm, directory, epoch, threshold, admitted, places, scores
-        )
+            query, squared_norm, row_bytes, directory, epoch, threshold, threshold, admitted,
+            places, scores,
+        )  # fmt: skip
         settle(scores, places, held)
         return held, scored
 
     top_k = scores.shape[0]
     coded = (min(dim, MAX_CODED) + 7) // 8 * 8
+    unit = np.empty(width, np.float32)
+    for column in range(width):
+        unit[column] = np.float32(query[column]) * np.float32(1.0 / UNIT)
     projected = np.empty(dim, np.float32)
+    direction = np.empty(dim, np.int16)
     weights = np.empty(coded, np.int64)
     tables = np.empty(coded // 4 * 16, np.uint8)
-    _project(matrix, query, projected)
+    _project(matrix, unit, projected)
+    _direction(projected, direction)
     quantised_weights(projected, weights)
     fill_tables(projected, weights, tables)
     least = sign_bar(threshold, threshold_sigmas, projected, weights, width)
-    length = math.sqrt(_estimate(projected.ctypes.data, projected))
-    direction = projected / np.float32(length if length > 0.0 else 1.0)
 
     last = directory.shape[0] - 1
-    rows = directory[last, _START] + directory[last, _LENGTH]
+    rows = directory[last, START] + directory[last, LENGTH]
     wanted = max(_COLLECTED if least == 0 else 4 * _COLLECTED, 8 * top_k)
     room = 3 * wanted
     if room > rows:
         room = wanted = rows + 1
-    places_found = np.empty(room, np.int64)
+    collected = np.empty(room, np.int64)
     sums = np.empty(room, np.uint8)
     histogram = np.empty(257, np.int64)
     count, level = collect(
-        directory, tables, least, wanted, epoch, admitted, places_found, sums, histogram
+        directory, tables, least, wanted, epoch, admitted, collected, sums, histogram
     )
 
     # The most promising first: their k-th best score is the bar for all others.
@@ -442,23 +336,20 @@ def find(
         if first >= max(_FIRST, 4 * top_k):
             cut = estimate
             break
-    low_bar = _projected_bar(threshold, dim, threshold_sigmas)
-    held, scored = 0, 0
+    best, chosen = np.empty(count, np.int64), 0
     for number in range(count):
         if sums[number] >= cut:
-            place = places_found[number]
-            low = directory[place >> _ROW_BITS, _LOW] + 4 * dim * (place & _ROW_MASK)
-            if low_bar > -1.0 and _estimate(low, direction) < low_bar:
-                continue
-            score = _score(directory, place, query, squared_norm)
-            scored += 1
-            if score >= threshold:
-                held = offer(scores, places, held, score, place)
+            best[chosen] = collected[number]
+            chosen += 1
+    held, scored = offer_all(
+        query, squared_norm, row_bytes, direction, directory, best, chosen,
+        low_bar(threshold, dim, threshold_sigmas), threshold, places, scores, 0,
+    )  # fmt: skip
     if cut > level or level > least:
         held, more = rest(
-            query, squared_norm, projected, direction, weights, tables, directory, epoch,
+            query, squared_norm, row_bytes, projected, direction, weights, tables, directory, epoch,
             threshold, threshold_sigmas, top_k_sigmas, admitted, least, level, cut,
-            places_found[:count], sums, places, scores, held,
+            collected[:count], sums, places, scores, held,
         )  # fmt: skip
         scored += more
     settle(scores, places, held)

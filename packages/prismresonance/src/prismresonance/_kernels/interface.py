@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol, TypeAlias
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Find", "Kernels"]
+__all__ = ["Find", "Integers", "Kernels"]
+
+Integers: TypeAlias = npt.NDArray[np.int16] | npt.NDArray[np.int8]
+"""Stored rows."""
 
 
 class Find(Protocol):
@@ -16,11 +18,11 @@ class Find(Protocol):
 
     def __call__(
         self,
-        unit: npt.NDArray[np.float32],
-        squared_norm: float,
+        vector: npt.NDArray[np.float32],
         matrix: npt.NDArray[np.float32],
         directory: npt.NDArray[np.int64],
         rows: int,
+        row_bytes: int,
         epoch: int,
         threshold: float,
         threshold_sigmas: float,
@@ -36,45 +38,33 @@ class Find(Protocol):
 class Kernels(Protocol):
     """The inner loops; see `plain` for what each does.
 
-    `estimate` and `collect` may differ between implementations by float32 rounding, which the bars
-    allow for; `exact` and `snap` may not differ at all.
+    `exact` may not differ between implementations. `quantise` may differ by one unit where a
+    component lies halfway between two, `encode` where a projected one rounds differently.
     """
 
     @property
     def find(self) -> Find | None:
         """A whole query in one call, if these kernels have that."""
 
-    def estimate(
+    def quantise(
         self,
-        rows: npt.NDArray[np.float32],
-        count: int,
-        query: npt.NDArray[np.float32],
-        estimates: npt.NDArray[np.float32],
-    ) -> None:
-        """Write the products of the first rows with the query."""
+        source: npt.NDArray[np.float32],
+        rows: Integers,
+        squared_norms: npt.NDArray[np.int32],
+        top: int,
+    ) -> int:
+        """Round rows to integers; gives the first row that has no direction, or -1."""
 
-    def collect(
+    def encode(
         self,
-        rows: npt.NDArray[np.float32],
-        count: int,
-        query: npt.NDArray[np.float32],
-        bar: float,
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Find the rows whose product with the query reaches a bar."""
+        products: npt.NDArray[np.float32],
+        codes: npt.NDArray[np.uint8],
+        low: npt.NDArray[np.int8] | None,
+        start: int,
+    ) -> None:
+        """Write what is stored of projected rows; see `codes.encode`."""
 
     def exact(
-        self,
-        rows: npt.NDArray[np.float32],
-        chosen: npt.NDArray[np.int64],
-        query: npt.NDArray[np.float64],
+        self, rows: Integers, chosen: npt.NDArray[np.int64], query: npt.NDArray[np.int16]
     ) -> npt.NDArray[np.float64]:
-        """Multiply chosen rows with the query in float64."""
-
-    def snap(
-        self,
-        wide: npt.NDArray[np.float64],
-        lengths: npt.NDArray[np.float64],
-        rows: npt.NDArray[np.float32],
-        squared_norms: npt.NDArray[np.float64],
-    ) -> None:
-        """Scale rows to length 1 and round them to the grid of `_vectors`."""
+        """Multiply chosen rows with the query."""

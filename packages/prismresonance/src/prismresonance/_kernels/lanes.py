@@ -1,4 +1,4 @@
-"""Memory by address, and the sign-code step in vector instructions: what plain loops cannot say.
+"""Memory by address, and the scan of sign codes in vector instructions: what plain loops cannot say.
 
 Importing this module imports numba; only `compiled` and the kernels it compiles do.
 """
@@ -14,8 +14,8 @@ from numba.core import config as _typed_config
 from numba.extending import intrinsic as _typed_intrinsic
 
 __all__ = [
-    "HAS_SHUFFLE", "code_step", "code_step_8", "fetch", "float32_at", "float64_at", "int64_at",
-    "lowest_bit", "put_uint8", "uint8_at",
+    "HAS_SHUFFLE", "fetch", "float32_at", "int8_at", "int16_at", "int32_at", "int64_at",
+    "lowest_bit", "next_block_8", "next_block_any", "put_int64", "put_uint8", "uint8_at",
 ]  # fmt: skip
 
 # numba's annotations know neither of its own environment settings nor of its intrinsics' calls.
@@ -42,10 +42,14 @@ HAS_SHUFFLE = _has_shuffle()
 
 
 def _reader(result: Any, element: Any) -> Any:
+    """Make a function that loads an element by address and index; integers are widened."""
+
     def at(typingctx: Any, address: Any, index: Any) -> Any:  # noqa: ARG001  numba's protocol
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
             base = builder.inttoptr(arguments[0], element.as_pointer())
-            return builder.load(builder.gep(base, [arguments[1]]))
+            loaded = builder.load(builder.gep(base, [arguments[1]]))
+            wide = context.get_value_type(result)
+            return loaded if wide == element else builder.sext(loaded, wide)
 
         return result(types.int64, types.int64), generate
 
@@ -53,7 +57,9 @@ def _reader(result: Any, element: Any) -> Any:
 
 
 float32_at = _reader(types.float32, ir.FloatType())
-float64_at = _reader(types.float64, ir.DoubleType())
+int8_at = _reader(types.int32, _I8)
+int16_at = _reader(types.int32, ir.IntType(16))
+int32_at = _reader(types.int32, _I32)
 int64_at = _reader(types.int64, _I64)
 uint8_at = _reader(types.uint8, _I8)
 
@@ -68,6 +74,17 @@ def put_uint8(typingctx: Any, address: Any, index: Any, value: Any) -> Any:  # n
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]  # numba
+def put_int64(typingctx: Any, address: Any, value: Any) -> Any:  # noqa: ARG001
+    """Store eight bytes."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+        builder.store(arguments[1], builder.inttoptr(arguments[0], _I64.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.uint64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba
@@ -102,92 +119,124 @@ def _loaded(builder: Any, address: Any, kind: Any, offset: Any) -> Any:
     return builder.load(pointer, align=1)
 
 
+def _constant(kind: Any, value: int) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
+
+
 def _splat(builder: Any, byte: Any) -> Any:
     one = builder.insert_element(ir.Constant(_LANES, ir.Undefined), byte, ir.Constant(_I32, 0))
     zeros = ir.Constant(ir.VectorType(_I32, 32), [0] * 32)
     return builder.shuffle_vector(one, ir.Constant(_LANES, ir.Undefined), zeros)
 
 
-def _plane(builder: Any, codes: Any, tables: Any, number: Any) -> list[Any]:
+def _table(builder: Any, tables: Any, offset: Any) -> Any:
+    """Load 16 bytes into both halves of a register, since the shuffle works on each by itself."""
+    half = ir.VectorType(_I8, 16)
+    both = ir.Constant(ir.VectorType(_I32, 32), [*range(16), *range(16)])
+    table = _loaded(builder, tables, half, offset)
+    return builder.shuffle_vector(table, ir.Constant(half, ir.Undefined), both)
+
+
+def _block_sums(builder: Any, codes: Any, tables: Any, plane: Any) -> list[Any]:
     """Look up one byte of each of 64 codes; gives what to add to the two halves' sums."""
     shuffle = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(_LANES, [_LANES, _LANES]), "llvm.x86.avx2.pshuf.b"
     )
-    half = ir.VectorType(_I8, 16)
-    both = ir.Constant(ir.VectorType(_I32, 32), [*range(16), *range(16)])
-    nibble, four = (
-        ir.Constant(_LANES, [15] * 32),
-        ir.Constant(ir.VectorType(ir.IntType(16), 16), [4] * 16),
-    )
-    low, high = (
-        builder.shuffle_vector(table, ir.Constant(half, ir.Undefined), both)
-        for table in (
-            _loaded(builder, tables, half, builder.mul(number, ir.Constant(_I64, 32))),
-            _loaded(
-                builder, tables, half,
-                builder.add(builder.mul(number, ir.Constant(_I64, 32)), ir.Constant(_I64, 16)),
-            ),
-        )
-    )  # fmt: skip
+    at = builder.mul(plane, ir.Constant(_I64, 32))
+    low = _table(builder, tables, at)
+    high = _table(builder, tables, builder.add(at, ir.Constant(_I64, 16)))
     sums = []
-    for part in (0, 32):
-        offset = builder.add(builder.mul(number, ir.Constant(_I64, 64)), ir.Constant(_I64, part))
+    for half in (0, 32):
+        offset = builder.add(builder.mul(plane, ir.Constant(_I64, 64)), ir.Constant(_I64, half))
         byte = _loaded(builder, codes, _LANES, offset)
-        wide = builder.bitcast(byte, ir.VectorType(ir.IntType(16), 16))
-        upper = builder.and_(builder.bitcast(builder.lshr(wide, four), _LANES), nibble)
-        lower = builder.and_(byte, nibble)
-        sums.append(
-            builder.add(builder.call(shuffle, [low, lower]), builder.call(shuffle, [high, upper]))
-        )
+        lower = builder.call(shuffle, [low, builder.and_(byte, _constant(_LANES, 15))])
+        upper = builder.call(shuffle, [high, builder.lshr(byte, _constant(_LANES, 4))])
+        sums.append(builder.add(lower, upper))
     return sums
 
 
-def _finished(builder: Any, totals: list[Any], bar: Any, sums: Any) -> Any:
-    """Store the 64 sums, and give a bit for each that reaches the bar."""
-    least = _splat(builder, builder.trunc(bar, _I8))
-    mask = None
+def _summed(builder: Any, codes: Any, tables: Any, planes: Any) -> list[Any]:
+    """Give the sums of a block in two registers; `planes` is a number, or a value in the code."""
+    if isinstance(planes, int):
+        totals = _block_sums(builder, codes, tables, ir.Constant(_I64, 0))
+        for plane in range(1, planes):
+            more = _block_sums(builder, codes, tables, ir.Constant(_I64, plane))
+            totals = [builder.add(a, b) for a, b in zip(totals, more, strict=True)]
+        return totals
+    slots = [cgutils.alloca_once_value(builder, _constant(_LANES, 0)) for _ in range(2)]
+    for slot in slots:
+        builder.store(_constant(_LANES, 0), slot)
+    with cgutils.for_range(builder, planes) as loop:
+        for slot, more in zip(slots, _block_sums(builder, codes, tables, loop.index), strict=True):
+            builder.store(builder.add(builder.load(slot), more), slot)
+    return [builder.load(slot) for slot in slots]
+
+
+def _mask(builder: Any, totals: list[Any], least: Any) -> Any:
+    """Give a bit for each sum that reaches the bar."""
+    mask = ir.Constant(_I64, 0)
     for number, total in enumerate(totals):
-        address = builder.add(sums, ir.Constant(_I64, 32 * number))
-        builder.store(total, builder.inttoptr(address, _LANES.as_pointer()), align=1)
         bits = builder.zext(builder.bitcast(builder.icmp_unsigned(">=", total, least), _I32), _I64)
-        shifted = builder.shl(bits, ir.Constant(_I64, 32 * number))
-        mask = shifted if mask is None else builder.or_(mask, shifted)
+        mask = builder.or_(mask, builder.shl(bits, ir.Constant(_I64, 32 * number)))
     return mask
 
 
-_STEP = types.uint64(types.int64, types.int64, types.int64, types.int64, types.int64)
+def _next_block(planes: int | None) -> Any:
+    """Make the search for the next block that has a row at the bar: a loop in registers."""
 
-
-@intrinsic  # type: ignore[untyped-decorator]  # numba
-def code_step(typingctx: Any, codes: Any, tables: Any, planes: Any, bar: Any, sums: Any) -> Any:  # noqa: ARG001
-    """Add up the table entries of 64 sign codes: see `signs.code_step_plain`."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        codes, tables, planes, bar, sums = arguments
-        zero = ir.Constant(_LANES, [0] * 32)
-        totals = [cgutils.alloca_once_value(builder, zero) for _ in range(2)]
-        for slot in totals:
-            builder.store(zero, slot)
-        with cgutils.for_range(builder, planes) as loop:
-            for slot, more in zip(totals, _plane(builder, codes, tables, loop.index), strict=True):
-                builder.store(builder.add(builder.load(slot), more), slot)
-        return _finished(builder, [builder.load(slot) for slot in totals], bar, sums)
-
-    return _STEP, generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]  # numba
-def code_step_8(typingctx: Any, codes: Any, tables: Any, planes: Any, bar: Any, sums: Any) -> Any:  # noqa: ARG001
-    """As `code_step` for codes of 8 bytes, without a loop."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
-        codes, tables, _, bar, sums = arguments
-        totals: list[Any] = []
-        for number in range(8):
-            more = _plane(builder, codes, tables, ir.Constant(_I64, number))
-            totals = (
-                [builder.add(a, b) for a, b in zip(totals, more, strict=True)] if totals else more
+    def search(
+        typingctx: Any,  # noqa: ARG001  numba's protocol
+        codes: Any,  # noqa: ARG001
+        tables: Any,  # noqa: ARG001
+        plane_count: Any,  # noqa: ARG001
+        bar: Any,  # noqa: ARG001
+        first: Any,  # noqa: ARG001
+        blocks: Any,  # noqa: ARG001
+        sums: Any,  # noqa: ARG001
+    ) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ARG001
+            codes, tables, plane_count, bar, first, blocks, sums = arguments
+            step = ir.Constant(_I64, 64 * planes) if planes else builder.mul(
+                plane_count, ir.Constant(_I64, 64)
+            )  # fmt: skip
+            least = _splat(builder, builder.trunc(bar, _I8))
+            before = builder.block
+            loop, on, hit, done = (
+                builder.append_basic_block(name) for name in ("loop", "on", "hit", "done")
             )
-        return _finished(builder, totals, bar, sums)
+            builder.cbranch(builder.icmp_signed("<", first, blocks), loop, done)
 
-    return _STEP, generate
+            builder.position_at_end(loop)
+            block = builder.phi(_I64)
+            block.add_incoming(first, before)
+            at = builder.add(codes, builder.mul(block, step))
+            totals = _summed(builder, at, tables, planes or plane_count)
+            mask = _mask(builder, totals, least)
+            builder.cbranch(builder.icmp_unsigned("==", mask, ir.Constant(_I64, 0)), on, hit)
+
+            builder.position_at_end(on)
+            following = builder.add(block, ir.Constant(_I64, 1))
+            block.add_incoming(following, on)
+            builder.cbranch(builder.icmp_signed("<", following, blocks), loop, done)
+
+            builder.position_at_end(hit)
+            for number, total in enumerate(totals):
+                address = builder.add(sums, ir.Constant(_I64, 32 * number))
+                builder.store(total, builder.inttoptr(address, _LANES.as_pointer()), align=1)
+            address = builder.add(sums, ir.Constant(_I64, 64))
+            builder.store(mask, builder.inttoptr(address, _I64.as_pointer()))
+            builder.branch(done)
+
+            builder.position_at_end(done)
+            found = builder.phi(_I64)
+            for value, source in ((blocks, before), (blocks, on), (block, hit)):
+                found.add_incoming(value, source)
+            return found
+
+        return types.int64(*[types.int64] * 7), generate
+
+    return intrinsic(search)
+
+
+next_block_8 = _next_block(8)
+next_block_any = _next_block(None)

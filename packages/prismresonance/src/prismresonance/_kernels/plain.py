@@ -7,18 +7,19 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GRID", "collect", "dots", "estimate", "exact", "find", "snap"]
+from prismresonance._kernels.codes import BLOCK_ROWS, encode
+from prismresonance._kernels.interface import Integers
+
+__all__ = ["disagreements", "dots", "encode", "estimate", "exact", "find", "quantise"]
 
 # OpenBLAS hands a matrix-vector product of 9216 elements or more to its thread pool. On a busy
 # machine a query then waits for a descheduled thread: 8 ms instead of 0.5 (median, 100,000 rows of
 # 64). A stack of smaller products is done by one thread, in one call, at one thread's full speed.
 _ONE_THREAD_ELEMENTS = 9215
+_BLOCK_ELEMENTS = 1 << 17  # 1 MB of float64 at a time: stays in the cache
 
 find = None
 """numpy takes a query step by step: see `_search`."""
-
-GRID = float(2**26)
-"""Components of stored vectors are multiples of its inverse: see `_vectors`."""
 
 _Float = TypeVar("_Float", np.float32, np.float64)
 
@@ -51,82 +52,93 @@ def _dots_into(
         np.matmul(rows[whole:], query, out=products[whole:])
 
 
-def estimate(
-    rows: npt.NDArray[np.float32],
-    count: int,
-    query: npt.NDArray[np.float32],
-    estimates: npt.NDArray[np.float32],
-) -> None:
-    """Write the products of the first rows with the query.
+def disagreements(
+    codes: npt.NDArray[np.uint8], count: int, query: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Count in how many signs rows differ from the query.
 
     Args:
-        rows: Shape `(capacity, width)`, C-contiguous.
+        codes: From `codes.new_codes`.
         count: How many rows to read.
-        query: Shape `(width,)`.
-        estimates: Shape `(count,)`, written.
-    """
-    _dots_into(rows[:count], query, estimates)
-
-
-def collect(
-    rows: npt.NDArray[np.float32], count: int, query: npt.NDArray[np.float32], bar: float
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Find the rows whose product with the query reaches a bar.
-
-    Args:
-        rows: Shape `(capacity, width)`, C-contiguous.
-        count: How many rows to read.
-        query: Shape `(width,)`.
-        bar: The least product to report.
+        query: Shape `(planes,)`: the code of the query.
 
     Returns:
-        Row numbers, ascending, and their products.
+        Shape `(count,)`.
     """
-    products = dots(rows[:count], query)
-    found = np.flatnonzero(products >= np.float32(bar))
-    return found, products[found]
+    blocks = codes[: -(-count // BLOCK_ROWS)]
+    differing = np.bitwise_count(blocks ^ query[:, np.newaxis])
+    return np.add.reduce(differing, axis=1, dtype=np.uint8).reshape(-1)[:count]
 
 
-def snap(
-    wide: npt.NDArray[np.float64],
-    lengths: npt.NDArray[np.float64],
-    rows: npt.NDArray[np.float32],
-    squared_norms: npt.NDArray[np.float64],
-) -> None:
-    """Scale rows to length 1 and round them to the grid of `_vectors`.
+def estimate(
+    rows: Integers, count: int, query: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Give the products of the first rows with the query, rounded as float32 sums are.
 
     Args:
-        wide: Shape `(n, width)`; may be overwritten.
-        lengths: Shape `(n,)`: their lengths.
-        rows: Shape `(n, width)`, written: the unit rows.
-        squared_norms: Shape `(n,)`, written: their exact squared lengths.
+        rows: Shape `(capacity, width)`, C-contiguous.
+        count: How many rows to read.
+        query: Shape `(width,)`.
+
+    Returns:
+        Shape `(count,)`.
     """
-    wide /= lengths[:, np.newaxis]
-    # float32 first: components of 0.25 and more have a coarser grid of their own there.
-    rows[:] = wide
-    np.multiply(rows, GRID, out=wide)
-    np.rint(wide, out=wide)
-    wide *= 1.0 / GRID
-    rows[:] = wide
-    np.vecdot(wide, wide, out=squared_norms)
+    products = np.empty(count, np.float32)
+    step = max(1, _BLOCK_ELEMENTS // rows.shape[1])
+    for start in range(0, count, step):
+        some = slice(start, min(count, start + step))
+        _dots_into(rows[some].astype(np.float32), query, products[some])
+    return products
+
+
+def quantise(
+    source: npt.NDArray[np.float32], rows: Integers, squared_norms: npt.NDArray[np.int32], top: int
+) -> int:
+    """Round rows to integers; see `_vectors`.
+
+    Args:
+        source: Shape `(n, width)`.
+        rows: Shape `(n, width)`, written.
+        squared_norms: Shape `(n,)`, written: the squared lengths of the integer rows.
+        top: 32767: the length that rows get. 127: the size of their largest component.
+
+    Returns:
+        The number of the first row that is not finite or zero; what is written from it on has no
+        meaning. -1 when there is none.
+    """
+    step = max(1, _BLOCK_ELEMENTS // source.shape[1])
+    for start in range(0, len(source), step):
+        some = slice(start, start + step)
+        wide = source[some].astype(np.float64)
+        total = np.vecdot(wide, wide)
+        bad = np.flatnonzero(~((total > 0.0) & (total < np.inf)))
+        if len(bad):
+            return start + int(bad[0])
+        size = np.abs(wide).max(axis=1) if top == 127 else np.sqrt(total)
+        wide *= (top / size).astype(np.float32).astype(np.float64)[:, np.newaxis]
+        np.rint(wide, out=wide)
+        rows[some] = wide
+        squared_norms[some] = np.vecdot(wide, wide)
+    return -1
 
 
 def exact(
-    rows: npt.NDArray[np.float32], chosen: npt.NDArray[np.int64], query: npt.NDArray[np.float64]
+    rows: Integers, chosen: npt.NDArray[np.int64], query: npt.NDArray[np.int16]
 ) -> npt.NDArray[np.float64]:
-    """Multiply chosen rows with the query in float64: without rounding, see `_vectors`.
+    """Multiply chosen rows with the query: integers, in float64 without any rounding.
 
     Args:
-        rows: Shape `(capacity, width)`, C-contiguous, on the grid.
+        rows: Shape `(capacity, width)`, C-contiguous.
         chosen: Shape `(m,)`: row numbers.
-        query: Shape `(width,)`, on the grid.
+        query: Shape `(width,)`.
 
     Returns:
         Shape `(m,)`. O(m * width).
     """
+    wide = query.astype(np.float64)
     products = np.empty(len(chosen), np.float64)
-    step = max(1, (1 << 17) // rows.shape[1])  # 1 MB of float64: stays in the cache
+    step = max(1, _BLOCK_ELEMENTS // rows.shape[1])
     for start in range(0, len(chosen), step):
         some = slice(start, start + step)
-        products[some] = dots(rows[chosen[some]].astype(np.float64), query)
+        products[some] = dots(rows[chosen[some]].astype(np.float64), wide)
     return products

@@ -35,12 +35,31 @@ import numpy.typing as npt
 from prismresonance._kernels import lanes
 from prismresonance._kernels.parts import part
 
-__all__ = ["code_step_plain", "code_step_shuffled", "fill_tables", "quantised_weights", "sign_bar"]
+__all__ = [
+    "fill_tables", "next_block", "next_block_plain", "next_block_shuffled", "quantised_weights",
+    "sign_bar",
+]  # fmt: skip
 
 _Weights = npt.NDArray[np.int64]
 
 _TOTAL = 255
 _ROUNDING = 1e-9  # variance of float32 rounding of a projected component, times the width; ample
+
+_STEPS = 64  # of the table of chances, for each unit
+_CHANCES = np.array([0.5 * math.erfc(step / _STEPS) for step in range(6 * _STEPS + 2)])
+
+
+@part
+def _chance(reach: float) -> float:
+    """Give `0.5 * erfc(reach)`, or a little more, which makes the bar lower and so safe.
+
+    Between two entries of the table lies the chord of a convex function.
+    """
+    if reach < 0.0:
+        return 0.5 * math.erfc(reach)
+    at = min(reach, 6.0) * _STEPS
+    low = int(at)
+    return float(_CHANCES[low] + (at - low) * (_CHANCES[low + 1] - _CHANCES[low]))
 
 
 @part
@@ -118,63 +137,81 @@ def sign_bar(
     coded = min(projected.shape[0], weights.shape[0])
     slope = score * math.sqrt(0.5 * width / (1.0 - score * score + _ROUNDING))
     disagree = np.empty(coded, np.float64)
-    variance = 0.25
+    variance, total, heaviest = 0.25, 0, 1
     for column in range(coded):
-        chance = 0.5 * math.erfc(slope * abs(projected[column]))
+        weight = weights[column]
+        chance = _chance(slope * abs(projected[column]))
         disagree[column] = chance
-        variance += weights[column] * weights[column] * chance * (1.0 - chance)
+        variance += weight * weight * chance * (1.0 - chance)
+        total += weight
+        heaviest = max(heaviest, weight)
     budget = 0.5 * sigmas * sigmas
-    steepest = 300.0 / max(1, weights.max())  # any tilt is valid; this one's powers do not overflow
+    steepest = 300.0 / heaviest  # any tilt is valid; this one's powers do not overflow
+    gains = np.empty(heaviest + 1, np.float64)
     best = 0
     for factor in (0.6, 0.9):  # the best is near; below 1, for the lower tail is the heavy one
         tilt = min(factor * sigmas / math.sqrt(variance), steepest)
-        log_product, product = 0.0, 1.0
+        base, power = math.exp(tilt), 1.0
+        for weight in range(heaviest + 1):
+            gains[weight] = power - 1.0
+            power *= base
+        # The whole weight is taken out of each factor: it would underflow.
+        log_product, product = -tilt * total, 1.0
         for column in range(coded):
-            if weights[column]:
-                # The whole weight is taken out of each factor: it would underflow.
-                gain = math.exp(tilt * weights[column]) - 1.0
-                product *= 1.0 + disagree[column] * gain
-                log_product -= tilt * weights[column]
-                if product > 1e100:
-                    log_product += math.log(product)
-                    product = 1.0
+            product *= 1.0 + disagree[column] * gains[weights[column]]
+            if product > 1e100:
+                log_product += math.log(product)
+                product = 1.0
         log_product += math.log(product)
         best = max(best, math.floor((-log_product - budget) / tilt) + 1)
     return best
 
 
 @part
-def code_step_plain(codes: int, tables: int, planes: int, bar: int, sums: int) -> np.uint64:
-    """Add up the table entries of 64 sign codes, where there is no byte shuffle.
+def next_block_plain(
+    codes: int, tables: int, planes: int, bar: int, first: int, blocks: int, sums: int
+) -> int:
+    """Find the next block of 64 sign codes that has a row whose summed entries reach the bar.
 
     Args:
-        codes: Address of a block of codes.
+        codes: Address of the codes.
         tables: Address of the tables.
         planes: Bytes of a code.
         bar: The least sum to report, 0 to 255.
-        sums: Address of room for 64 bytes, written.
+        first: The block to begin with.
+        blocks: How many there are.
+        sums: Address of 72 bytes, written when there is one: the sums of its rows, then a bit for
+            each row whose sum reaches the bar.
 
     Returns:
-        A bit for each row whose sum reaches the bar.
+        Its number; `blocks` for none.
     """
-    mask = np.uint64(0)
-    for row in range(64):
-        total = 0
-        for plane in range(planes):
-            byte = int(lanes.uint8_at(codes, 64 * plane + row))
-            total += int(lanes.uint8_at(tables, 32 * plane + (byte & 15)))
-            total += int(lanes.uint8_at(tables, 32 * plane + 16 + (byte >> 4)))
-        lanes.put_uint8(sums, row, total)
-        if total >= bar:
-            mask |= np.uint64(1) << np.uint64(row)
-    return mask
+    for block in range(first, blocks):
+        start = codes + 64 * planes * block
+        mask = np.uint64(0)
+        for row in range(64):
+            total = 0
+            for plane in range(planes):
+                byte = int(lanes.uint8_at(start, 64 * plane + row))
+                total += int(lanes.uint8_at(tables, 32 * plane + (byte & 15)))
+                total += int(lanes.uint8_at(tables, 32 * plane + 16 + (byte >> 4)))
+            lanes.put_uint8(sums, row, total)
+            if total >= bar:
+                mask |= np.uint64(1) << np.uint64(row)
+        if mask != 0:
+            lanes.put_int64(sums + 64, mask)
+            return block
+    return max(first, blocks)
 
 
 @part
-def code_step_shuffled(codes: int, tables: int, planes: int, bar: int, sums: int) -> np.uint64:
-    """As `code_step_plain` by the byte shuffle of AVX2."""
+def next_block_shuffled(
+    codes: int, tables: int, planes: int, bar: int, first: int, blocks: int, sums: int
+) -> int:
+    """As `next_block_plain` by the byte shuffle of AVX2."""
     if planes == 8:
-        mask: np.uint64 = lanes.code_step_8(codes, tables, planes, bar, sums)
-    else:
-        mask = lanes.code_step(codes, tables, planes, bar, sums)
-    return mask
+        return int(lanes.next_block_8(codes, tables, planes, bar, first, blocks, sums))
+    return int(lanes.next_block_any(codes, tables, planes, bar, first, blocks, sums))
+
+
+next_block = next_block_shuffled if lanes.HAS_SHUFFLE else next_block_plain

@@ -1,0 +1,84 @@
+"""Full rows as numba compiles them: rounding them to integers, and their exact products.
+
+This module imports no numba: `compiled` compiles these functions when it is time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["encode", "exact", "quantise"]
+
+_Integers = npt.NDArray[np.int16] | npt.NDArray[np.int8]
+
+
+def quantise(
+    source: npt.NDArray[np.float32], rows: _Integers, squared_norms: npt.NDArray[np.int32], top: int
+) -> int:
+    """Round rows to integers; as `plain.quantise`."""
+    width = source.shape[1]
+    for row in range(source.shape[0]):
+        total, peak = 0.0, 0.0
+        for column in range(width):
+            component = np.float64(source[row, column])
+            total += component * component
+            peak = max(peak, abs(component))
+        if not 0.0 < total < np.inf:
+            return row
+        scale = np.float64(np.float32(top / (peak if top == 127 else np.sqrt(total))))
+        norm = np.int64(0)
+        for column in range(width):
+            rounded = np.int32(np.rint(np.float64(source[row, column]) * scale))
+            rows[row, column] = rounded
+            norm += np.int64(rounded) * np.int64(rounded)
+        squared_norms[row] = norm
+    return -1
+
+
+def encode(
+    products: npt.NDArray[np.float32],
+    codes: npt.NDArray[np.uint8],
+    low: npt.NDArray[np.int8],
+    start: int,
+) -> None:
+    """Write what is stored of projected rows; as `codes.encode`, with an empty `low` for none."""
+    dim, planes = products.shape[1], codes.shape[1]
+    for number in range(products.shape[0]):
+        row = start + number
+        for plane in range(planes):
+            byte = np.int32(0)
+            for bit in range(min(8, dim - 8 * plane)):
+                if products[number, 8 * plane + bit] > np.float32(0.0):
+                    byte |= np.int32(1) << np.int32(bit)
+            codes[row >> 6, plane, row & 63] = byte
+        if low.shape[0] == 0:
+            continue
+        total = np.float32(0.0)
+        for column in range(dim):
+            total += products[number, column] * products[number, column]
+        length = np.sqrt(total)
+        scale = np.float32(254.0) / (length if length > np.float32(0.0) else np.float32(1.0))
+        peak = np.float32(0.0)
+        for column in range(dim):
+            scaled = np.rint(products[number, column] * scale)
+            peak = max(peak, abs(scaled))
+            low[row, column] = np.int32(min(max(scaled, np.float32(-127.0)), np.float32(127.0)))
+        if peak > np.float32(127.0):
+            low[row, 0] = -128
+
+
+def exact(
+    rows: _Integers,
+    chosen: npt.NDArray[np.int64],
+    query: npt.NDArray[np.int16],
+    products: npt.NDArray[np.float64],
+) -> None:
+    """Write the products of chosen rows with the query; as `plain.exact`."""
+    width = query.shape[0]
+    for place in range(chosen.shape[0]):
+        row = chosen[place]
+        total = np.int32(0)
+        for column in range(width):
+            total = np.int32(total + np.int32(rows[row, column]) * np.int32(query[column]))
+        products[place] = total
