@@ -442,11 +442,12 @@ class WaveIndex:
         tally = self._tallies.get(threading.get_ident())
         if tally is None:
             tally = self._tallies.setdefault(threading.get_ident(), Tally())
-        tally.queries += len(vectors)
-        return [
+        answers = [
             search(snapshot, (vector, top_k, least, allowed, exact), self._projector, kernels, tally)
             for vector in vectors
         ]
+        tally.queries += len(vectors)
+        return answers
 
     def _is_large(self, snapshot: Snapshot) -> bool:
         """Say whether compiled kernels pay."""

@@ -133,11 +133,11 @@ def _found(
         places,
         scores,
     )
+    if found < 0:
+        raise refuse(vector, "the vector")
     tally.scanned += directory.rows
     tally.rescored += scored
-    if found <= 0:
-        if found < 0:
-            raise refuse(vector, "the vector")
+    if not found:
         return []
     chunks = snapshot.chunks
     matches: list[Match] = []

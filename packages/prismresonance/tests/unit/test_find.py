@@ -240,7 +240,7 @@ def test_rows_exactly_at_the_threshold(threshold):
         away = random.standard_normal((5000, 384))
         away -= np.outer(away @ query, query)
         away /= np.linalg.norm(away, axis=1, keepdims=True)
-        cosine = threshold + 1e-6
+        cosine = threshold + 1e-4
         index = WaveIndex(PrismProjector(tenant_id=f"edge {tenant}"))
         index.add_many(cosine * query + math.sqrt(1 - cosine**2) * away)
         found += len(index.query(query, 5000, threshold))

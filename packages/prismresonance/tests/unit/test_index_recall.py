@@ -73,7 +73,7 @@ def test_rows_exactly_at_the_threshold(threshold):
     away = random.standard_normal((8000, WIDTH))
     away -= np.outer(away @ query, query)
     away /= np.linalg.norm(away, axis=1, keepdims=True)
-    cosine = threshold + 1e-6
+    cosine = threshold + 1e-4
     index = WaveIndex(PrismProjector(tenant_id="edge"))
     index.add_many(cosine * query + math.sqrt(1 - cosine**2) * away)
     assert index.stats().projected

@@ -57,13 +57,14 @@ def _quantised(vector: _Floats, unit: _Integers) -> float:
     """As `rows.quantise` for one row; gives its squared length, 0 if it has no direction."""
     total = 0.0
     for column in range(vector.shape[0]):
-        total += float(vector[column]) * float(vector[column])
+        component = np.float64(vector[column])
+        total += component * component
     if not 0.0 < total < math.inf:
         return 0.0
-    scale = float(np.float32(UNIT / math.sqrt(total)))
+    scale = np.float64(np.float32(UNIT / math.sqrt(total)))
     norm = 0
     for column in range(vector.shape[0]):
-        rounded = np.int32(np.rint(float(vector[column]) * scale))
+        rounded = np.int32(np.rint(np.float64(vector[column]) * scale))
         unit[column] = rounded
         norm += int(rounded) * int(rounded)
     return float(norm)
@@ -83,10 +84,11 @@ def _project(matrix: npt.NDArray[np.float32], query: _Floats, projected: _Floats
 def _direction(projected: _Floats, direction: _Integers) -> None:
     total = 0.0
     for column in range(projected.shape[0]):
-        total += float(projected[column]) * float(projected[column])
+        component = np.float64(projected[column])
+        total += component * component
     scale = UNIT / math.sqrt(total) if total > 0.0 else 0.0
     for column in range(projected.shape[0]):
-        direction[column] = np.int32(np.rint(float(projected[column]) * scale))
+        direction[column] = np.int32(np.rint(np.float64(projected[column]) * scale))
 
 
 @part
