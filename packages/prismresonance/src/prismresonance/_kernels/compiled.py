@@ -16,7 +16,7 @@ from numba.core import caching
 
 from prismresonance._kernels import exact as exact_source
 from prismresonance._kernels import find as find_source
-from prismresonance._kernels import scan
+from prismresonance._kernels import row_map, scan
 from prismresonance._kernels.parts import source_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ _log = logging.getLogger("prismresonance")
 _LONG_ELEMENTS = 1 << 21
 # A query by sign codes takes 50 to 400 us from this many rows on: then queries run in parallel.
 _LONG_CODES = 1 << 16
+_LONG_IDS = 1 << 12
 
 _F4 = types.Array(types.float32, 1, "C")
 _F8 = types.Array(types.float64, 1, "C")
@@ -65,6 +66,8 @@ _SOURCES: dict[str, tuple[Callable[..., Any], Any]] = {
             _F8,
         ),
     ),
+    "locate_ids": (source_of(row_map.locate_ids), types.void(_I8, _I8, _I8)),
+    "store_ids": (source_of(row_map.store_ids), types.int64(_I8, _I8, _I8)),
 }
 
 _N, _F = types.int64, types.float64
@@ -194,6 +197,27 @@ class CompiledKernels:
         """Scale rows to length 1 and round them to the grid of `_vectors`."""
         long = wide.size > _LONG_ELEMENTS // 8
         (self._released if long else self._held)["snap"](wide, lengths, rows, squared_norms)
+
+    def locate_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+    ) -> None:
+        """Find ids in their table."""
+        long = len(ids) > _LONG_IDS
+        (self._released if long else self._held)["locate_ids"](slots, ids, places)
+
+    def store_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        seqs: npt.NDArray[np.int64],
+    ) -> int:
+        """Store ids in their table."""
+        long = len(ids) > _LONG_IDS
+        taken: int = (self._released if long else self._held)["store_ids"](slots, ids, seqs)
+        return taken
 
 
 def _compile(

@@ -37,7 +37,7 @@ class Kernels(Protocol):
     """The inner loops; see `plain` for what each does.
 
     `estimate` and `collect` may differ between implementations by float32 rounding, which the bars
-    allow for; `exact` and `snap` may not differ at all.
+    allow for; the others may not differ at all.
     """
 
     @property
@@ -78,3 +78,19 @@ class Kernels(Protocol):
         squared_norms: npt.NDArray[np.float64],
     ) -> None:
         """Scale rows to length 1 and round them to the grid of `_vectors`."""
+
+    def locate_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+    ) -> None:
+        """Find ids in their table; see `slots`."""
+
+    def store_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        seqs: npt.NDArray[np.int64],
+    ) -> int:
+        """Store ids in their table; see `slots`."""

@@ -7,7 +7,11 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["GRID", "collect", "dots", "estimate", "exact", "find", "snap"]
+from prismresonance._kernels.slots import locate_ids, store_ids
+
+__all__ = [
+    "GRID", "collect", "dots", "estimate", "exact", "find", "locate_ids", "snap", "store_ids",
+]  # fmt: skip
 
 # OpenBLAS hands a matrix-vector product of 9216 elements or more to its thread pool. On a busy
 # machine a query then waits for a descheduled thread: 8 ms instead of 0.5 (median, 100,000 rows of
