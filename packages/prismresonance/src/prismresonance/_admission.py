@@ -70,7 +70,7 @@ def _looked_at(
         parts = [(chunk, rows) for _, chunk, rows in snapshot.locate(allowed)]
     seqs: list[int] = []
     for chunk, rows in parts:
-        numbers = chunk.seqs[rows].tolist()
+        numbers = chunk.seqs_of(rows).tolist()
         seqs += [
             seq
             for seq, row in zip(numbers, rows.tolist(), strict=True)

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prismresonance._row_ids import OTHER, RowIds
 from prismresonance.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from prismresonance._records import Payload, RowId
 
-__all__ = ["checked_id", "checked_payloads", "checked_threshold", "whole_number"]
+__all__ = ["checked_id", "checked_ids", "checked_payloads", "checked_threshold", "whole_number"]
+
+_MOST = int(np.iinfo(np.int64).max)
 
 
 def whole_number(name: str, value: int) -> int:
@@ -57,6 +62,20 @@ def checked_id(row_id: RowId) -> RowId:
         raise InvalidArgumentError(
             f"an id is an integer or a text, got {type(row_id).__name__}"
         ) from None
+
+
+def checked_ids(ids: Iterable[RowId]) -> RowIds:
+    """Accept ids; an array of integers is checked and copied as a whole."""
+    if isinstance(ids, str):
+        raise InvalidArgumentError("ids are several ids, got one text")
+    if isinstance(ids, np.ndarray) and ids.ndim == 1 and ids.dtype.kind in "iu":
+        if not len(ids) or (int(ids.min()) > OTHER and int(ids.max()) <= _MOST):
+            return RowIds(np.array(ids, np.int64, order="C"))
+        return RowIds.of(ids.tolist())
+    given = list(ids)
+    if set(map(type, given)) <= {int, str}:
+        return RowIds.of(given)
+    return RowIds.of([checked_id(row_id) for row_id in given])
 
 
 def checked_payloads(payloads: Sequence[Payload], count: int) -> list[Payload]:

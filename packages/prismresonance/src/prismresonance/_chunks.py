@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from prismresonance._columns import IdColumn, PayloadColumn
+from prismresonance._filters import MISSING
 from prismresonance._kernels import plain
 from prismresonance._kernels.codes import copy_codes, new_codes
 
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from prismresonance._kernels.interface import Integers, Kernels
-    from prismresonance._records import Payload, RowId
+    from prismresonance._records import Payload
+    from prismresonance._row_ids import RowIds
 
 __all__ = ["ALIVE", "Batch", "Chunk"]
 
@@ -33,17 +36,17 @@ class Batch(NamedTuple):
             has no codes.
         first_seq: Number of the first row; the others follow.
         ids: The ids.
-        payloads: The payloads.
-        keys: For each indexed field, the rows' values of it.
+        payloads: The payloads; `None` when no row has one.
+        keys: For each indexed field, the rows' values of it; `None` when no row has any.
     """
 
     rows: Integers
     squared_norms: npt.NDArray[np.int32]
     products: npt.NDArray[np.float32] | None
     first_seq: int
-    ids: Sequence[RowId]
-    payloads: Sequence[Payload]
-    keys: Sequence[Sequence[Hashable]]
+    ids: RowIds
+    payloads: Sequence[Payload] | None
+    keys: Sequence[Sequence[Hashable]] | None
 
 
 class Chunk:
@@ -54,6 +57,10 @@ class Chunk:
     only at rows their snapshot publishes, so they need no lock. The one thing that changes in
     place is `died_at`, once and to an epoch later than that of every snapshot out there.
 
+    A row's number says when it was inserted, counted over the index's whole life. It names the row
+    for good: compaction moves rows but keeps their numbers. They ascend within a chunk, and are
+    stored only if some are missing between them.
+
     Attributes:
         length: Rows written; what is published of the last chunk is the snapshot's to say.
         dead: How many of them are dead; the writer's.
@@ -61,14 +68,16 @@ class Chunk:
         squared_norms: Shape `(capacity,)`: their squared lengths.
         codes: Sign codes of the projected rows, see `_kernels.codes`, or `None`.
         low: Shape `(capacity, dim)`: the projected rows in bytes, or `None`.
-        seqs: Shape `(capacity,)`, ascending: when each row was inserted, counted over the index's
-            whole life. Names a row for good: compaction moves rows but keeps their numbers.
         died_at: Shape `(capacity,)`: first epoch in which the row is gone.
+        first_seq: Number of the first row.
+        ids: The ids.
+        payloads: The payloads.
+        keys: For each indexed field, the rows' values of it.
     """
 
     __slots__ = (
-        "_addresses", "capacity", "codes", "dead", "died_at", "ids", "keys", "length", "low",
-        "payloads", "rows", "seqs", "squared_norms",
+        "_addresses", "_seqs", "capacity", "codes", "dead", "died_at", "first_seq", "ids", "keys",
+        "length", "low", "payloads", "rows", "squared_norms",
     )  # fmt: skip
 
     def __init__(
@@ -83,10 +92,11 @@ class Chunk:
         self.low: npt.NDArray[np.int8] | None = None
         if dim is not None:
             self.codes, self.low = self._room(dim)
-        self.seqs = np.empty(capacity, np.int64)
         self.died_at = np.full(capacity, ALIVE, np.int64)
-        self.ids: list[RowId] = []
-        self.payloads: list[Payload] = []
+        self.first_seq = 0
+        self._seqs: npt.NDArray[np.int64] | None = None
+        self.ids = IdColumn(capacity)
+        self.payloads = PayloadColumn(capacity)
         self.keys: tuple[list[Hashable], ...] = tuple([] for _ in range(fields))
         self._addresses: tuple[int, ...] | None = None
 
@@ -103,18 +113,14 @@ class Chunk:
         return self._addresses if self.dead else (*self._addresses[:-1], 0)
 
     @property
-    def first_seq(self) -> int:
-        """Number of the first row."""
-        return int(self.seqs[0])
-
-    @property
     def size_bytes(self) -> int:
         """Allocated bytes: the arrays and the lists, not what the lists point to."""
         arrays = (
-            self.rows, self.squared_norms, self.low, self.codes, self.seqs, self.died_at
+            self.rows, self.squared_norms, self.low, self.codes, self._seqs, self.died_at
         )  # fmt: skip
-        lists = (self.ids, self.payloads, *self.keys)
-        return sum(a.nbytes for a in arrays if a is not None) + sum(map(sys.getsizeof, lists))
+        columns = self.ids.size_bytes + self.payloads.size_bytes
+        lists = sum(map(sys.getsizeof, self.keys))
+        return sum(a.nbytes for a in arrays if a is not None) + columns + lists
 
     def write(self, start: int, batch: Batch, rows: slice, kernels: Kernels) -> None:
         """Write some rows of a batch from row `start` on, over whatever a failed write left."""
@@ -123,13 +129,55 @@ class Chunk:
         self.squared_norms[start:stop] = batch.squared_norms[rows]
         if self.codes is not None and batch.products is not None:
             kernels.encode(batch.products[rows], self.codes, self.low, start)
-        self.seqs[start:stop] = np.arange(batch.first_seq + rows.start, batch.first_seq + rows.stop)
+        self._number(start, stop, batch.first_seq + rows.start)
         self.died_at[start:stop] = ALIVE
-        self.ids[start:] = batch.ids[rows]
-        self.payloads[start:] = batch.payloads[rows]
-        for own, given in zip(self.keys, batch.keys, strict=True):
-            own[start:] = given[rows]
+        self.ids.write(start, batch.ids, rows)
+        self.payloads.write(start, batch.payloads, rows)
+        for field, own in enumerate(self.keys):
+            own[start:] = (
+                [MISSING] * (stop - start) if batch.keys is None else batch.keys[field][rows]
+            )
         self.length = stop
+
+    def _number(self, start: int, stop: int, first_seq: int) -> None:
+        if not start:
+            self.first_seq, self._seqs = first_seq, None
+        elif self._seqs is None and first_seq != self.first_seq + start:
+            seqs = np.arange(self.first_seq, self.first_seq + self.capacity)
+            seqs[start:stop] = np.arange(first_seq, first_seq + stop - start)
+            self._seqs = seqs
+        elif self._seqs is not None:
+            self._seqs[start:stop] = np.arange(first_seq, first_seq + stop - start)
+
+    def seqs_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Give the numbers of rows."""
+        seqs: npt.NDArray[np.int64] = (
+            rows + self.first_seq if self._seqs is None else self._seqs[rows]
+        )
+        return seqs
+
+    def row_of(self, seq: int, length: int) -> int | None:
+        """Find a row by its number among the first `length`; O(log n)."""
+        if self._seqs is None:
+            row = seq - self.first_seq
+            return row if 0 <= row < length else None
+        row = int(np.searchsorted(self._seqs[:length], seq))
+        return row if row < length and self._seqs[row] == seq else None
+
+    def rows_of(self, seqs: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+        """Find rows by their ascending numbers among the first `length`; O(m log n).
+
+        Numbers that are not there are passed over.
+        """
+        own = self._seqs
+        if own is None:
+            start, stop = np.searchsorted(seqs, (self.first_seq, self.first_seq + length))
+            rows: npt.NDArray[np.int64] = seqs[start:stop] - self.first_seq
+            return rows
+        rows = np.searchsorted(own[:length], seqs)
+        rows[rows == length] = length - 1
+        found: npt.NDArray[np.int64] = rows[own[rows] == seqs]
+        return found
 
     def project(self, products: npt.NDArray[np.float32]) -> None:
         """Add codes of the rows written so far, shape `(n, dim)`, to a chunk without."""
@@ -188,12 +236,20 @@ class Chunk:
             if new.codes is not None and chunk.codes is not None:
                 copy_codes(chunk.codes, rows, new.codes, start)
             new.squared_norms[start:stop] = chunk.squared_norms[rows]
-            new.seqs[start:stop] = chunk.seqs[rows]
-            chosen = rows.tolist()
-            new.ids += [chunk.ids[row] for row in chosen]
-            new.payloads += [chunk.payloads[row] for row in chosen]
+            new.ids.copy_rows(start, chunk.ids, rows)
+            new.payloads.copy_rows(start, chunk.payloads, rows)
             for own, given in zip(new.keys, chunk.keys, strict=True):
-                own += [given[row] for row in chosen]
+                own += [given[row] for row in rows.tolist()]
             start = stop
+        if total:
+            seqs = [chunk.seqs_of(rows) for (chunk, _), rows in zip(parts, picks, strict=True)]
+            new._number_as(np.concatenate(seqs))
         new.length = total
         return new
+
+    def _number_as(self, seqs: npt.NDArray[np.int64]) -> None:
+        self.first_seq = int(seqs[0])
+        if seqs[-1] - seqs[0] >= len(seqs):
+            room = np.empty(self.capacity, np.int64)
+            room[: len(seqs)] = seqs
+            self._seqs = room

@@ -63,8 +63,10 @@ class Postings:
         self.purged_epoch = 0
         self._lists: tuple[dict[Hashable, _Posting], ...] = tuple({} for _ in fields)
 
-    def append(self, first_seq: int, keys: Sequence[Sequence[Hashable]]) -> None:
-        """Add rows; `keys` holds for each field the rows' values of it."""
+    def append(self, first_seq: int, keys: Sequence[Sequence[Hashable]] | None) -> None:
+        """Add rows; `keys` holds for each field the rows' values of it, `None` is no values."""
+        if keys is None:
+            return
         for lists, values in zip(self._lists, keys, strict=True):
             for seq, value in enumerate(values, first_seq):
                 if value is MISSING:

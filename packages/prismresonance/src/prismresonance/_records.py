@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["IndexStats", "Match", "Payload", "Record", "RowId"]
+__all__ = ["IndexStats", "IntegerArray", "Match", "Payload", "Record", "RowId"]
 
 RowId: TypeAlias = int | str
 Payload: TypeAlias = Mapping[str, object]
+IntegerArray: TypeAlias = "npt.NDArray[np.integer]"
 
 
 class Match(NamedTuple):

@@ -10,12 +10,25 @@ import numpy.typing as npt
 from prismresonance._directory import Directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from prismresonance._chunks import Chunk
-    from prismresonance._records import RowId
+    from prismresonance._row_ids import RowIds
 
-__all__ = ["EMPTY", "Snapshot"]
+__all__ = ["EMPTY", "Pending", "Snapshot"]
+
+
+class Pending(NamedTuple):
+    """Ids whose rows a write has changed.
+
+    Attributes:
+        ids: The ids, none twice.
+        first_seq: Number of the first one's new row, the others follow; `None` if the write
+            removed their rows.
+    """
+
+    ids: RowIds
+    first_seq: int | None
 
 
 class Snapshot(NamedTuple):
@@ -35,8 +48,7 @@ class Snapshot(NamedTuple):
         epoch: Counts the writes.
         live_rows: Rows alive.
         projected: Whether every chunk holds projected rows.
-        pending: Ids whose rows this write changed while the id map does not say so yet: the new
-            row's number, `None` for a removed one.
+        pending: What the id map does not say yet of this write; `None` once it does.
         directory: Where the chunks' arrays lie in memory, for compiled kernels.
     """
 
@@ -45,7 +57,7 @@ class Snapshot(NamedTuple):
     epoch: int
     live_rows: int
     projected: bool
-    pending: Mapping[RowId, int | None]
+    pending: Pending | None
     directory: Directory
 
     @property
@@ -63,8 +75,8 @@ class Snapshot(NamedTuple):
         """Find a living row by its number; `None` when this snapshot does not have it."""
         for chunk, length in reversed(tuple(self.parts())):
             if chunk.first_seq <= seq:
-                row = int(np.searchsorted(chunk.seqs[:length], seq))
-                if row < length and chunk.seqs[row] == seq and chunk.died_at[row] > self.epoch:
+                row = chunk.row_of(seq, length)
+                if row is not None and chunk.died_at[row] > self.epoch:
                     return chunk, row
                 return None
         return None
@@ -92,12 +104,10 @@ class Snapshot(NamedTuple):
                 continue
             wanted = seqs[start:stop]
             start = stop
-            own = chunk.seqs[:length]
-            rows = np.searchsorted(own, wanted)
-            rows[rows == length] = length - 1
-            rows = rows[(own[rows] == wanted) & (chunk.died_at[rows] > self.epoch)]
+            rows = chunk.rows_of(wanted, length)
+            rows = rows[chunk.died_at[rows] > self.epoch]
             if len(rows):
                 yield number, chunk, rows
 
 
-EMPTY = Snapshot((), 0, 0, 0, projected=False, pending={}, directory=Directory())
+EMPTY = Snapshot((), 0, 0, 0, projected=False, pending=None, directory=Directory())

@@ -14,7 +14,6 @@ A write goes through these steps under the lock, and a reader sees all of it or 
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -24,16 +23,19 @@ import numpy.typing as npt
 from prismresonance._chunks import ALIVE, Batch, Chunk
 from prismresonance._directory import Directory
 from prismresonance._filters import MISSING
+from prismresonance._id_map import IdMap
+from prismresonance._kernels import plain
 from prismresonance._postings import Postings
-from prismresonance._snapshot import EMPTY, Snapshot
+from prismresonance._row_ids import RowIds
+from prismresonance._snapshot import EMPTY, Pending, Snapshot
 from prismresonance.errors import DuplicateIdError, InvalidArgumentError, InvalidVectorError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Sequence
 
+    from prismresonance._kernels.interface import Kernels
     from prismresonance._projector import PrismProjector
     from prismresonance._records import Payload, RowId
-    from prismresonance._kernels.interface import Kernels
     from prismresonance._vectors import Precision, UnitRows
 
 __all__ = ["FULL_SCAN_ELEMENTS", "RowTable"]
@@ -47,6 +49,7 @@ _CHUNK_BYTES = 1 << 25  # 32 MB: rewriting one chunk, the longest step of a writ
 _COPY_BYTES = 1 << 22  # up to 4 MB a full chunk is replaced by one of twice the size: fewer chunks
 _DEAD_SHARE = 0.3
 _DEAD_ROWS = 8  # fewer than this many dead rows are not worth a copy
+_NONE = np.empty(0, np.int64)
 
 
 class RowTable:
@@ -73,19 +76,24 @@ class RowTable:
         self.postings = Postings(fields)
         self._projector = projector
         self._lock = threading.Lock()
-        self._seqs: dict[RowId, int] = {}
+        self._id_map = IdMap()
         self._next_seq = 0
         self._next_id = 0
         self._sparse: list[Chunk] = []
 
     def seq_of(self, row_id: RowId, snapshot: Snapshot) -> int | None:
         """Look up a row's number, as of this snapshot or a later published one."""
-        if row_id in snapshot.pending:
-            return snapshot.pending[row_id]
-        return self._seqs.get(row_id)
+        pending = snapshot.pending
+        if pending is not None:
+            place = pending.ids.place_of(row_id)
+            if place is not None:
+                return None if pending.first_seq is None else pending.first_seq + place
+        return self._id_map.find(row_id)
 
-    def keys_of(self, payloads: Sequence[Payload]) -> list[list[Hashable]]:
+    def keys_of(self, payloads: Sequence[Payload] | None) -> list[list[Hashable]] | None:
         """Read the indexed fields of payloads: a list for each field, with a value a row."""
+        if payloads is None:
+            return None
         keys: list[list[Hashable]] = []
         for field in self.postings.fields:
             values: list[Hashable] = []
@@ -104,23 +112,24 @@ class RowTable:
     def insert(
         self,
         units: UnitRows,
-        payloads: Sequence[Payload],
-        ids: Sequence[RowId | None],
+        payloads: Sequence[Payload] | None,
+        ids: RowIds | None,
         *,
         replace: bool,
-        kernels: Kernels,
-    ) -> tuple[list[RowId], int]:
+        kernels: Kernels = plain,
+    ) -> tuple[RowIds, int]:
         """Add rows, all or none.
 
         Args:
             units: Their vectors.
-            payloads: Their payloads.
-            ids: Their ids; `None` asks for the next free integer.
+            payloads: Their payloads; `None` for rows without.
+            ids: Their ids; `None` asks for the next free integers.
             replace: Whether a row with a known id takes its place, or is an error.
             kernels: The inner loops.
 
         Returns:
-            The ids, and how many rows were replaced.
+            The ids, and how many rows were replaced. Without payloads, and with ids that are
+            numbers, no step in Python for each row.
 
         Raises:
             DuplicateIdError: An id is known (without `replace`) or given twice.
@@ -136,38 +145,41 @@ class RowTable:
                 raise InvalidVectorError(
                     f"the index holds vectors of width {self.width}, got width {width}"
                 )
-            self._settle()
-            named, next_id = self._name(ids, replace=replace)
+            self._settle(kernels)
+            if ids is None:
+                named, replaced = RowIds.following(self._next_id, count), _NONE
+            else:
+                named, replaced = ids, self._replaced(ids, kernels, replace=replace)
             if not count:
                 return named, 0
-            replaced = [self._seqs[row_id] for row_id in named if row_id in self._seqs]
+            highest = named.highest()
             first_seq = self._next_seq
             self._next_seq += count
-            batch = Batch(units.rows, units.squared_norms, products, first_seq, named, payloads, keys)
+            batch = Batch(*units, products, first_seq, named, payloads, keys)
             chunks, tail_length, projected = self._append(batch, kernels)
             self.postings.append(first_seq, keys)
-            pending = dict(zip(named, range(first_seq, first_seq + count), strict=True))
-            self._commit(chunks, tail_length, replaced, pending, projected=projected)
+            pending = Pending(named, first_seq)
+            self._commit(chunks, tail_length, replaced, pending, kernels, projected=projected)
             self.width = width
-            self._next_id = next_id
+            if highest is not None:
+                self._next_id = max(self._next_id, highest + 1)
             return named, len(replaced)
 
-    def delete(self, ids: Sequence[RowId]) -> int:
+    def delete(self, ids: RowIds, kernels: Kernels = plain) -> int:
         """Remove the rows that are there; returns how many."""
         with self._lock:
-            self._settle()
-            present = {row_id: self._seqs[row_id] for row_id in ids if row_id in self._seqs}
-            if not present:
+            self._settle(kernels)
+            seqs, places = np.unique(self._id_map.find_many(ids, kernels), return_index=True)
+            present = seqs >= 0
+            if not present.any():
                 return 0
             old = self.snapshot
+            pending = Pending(ids.take(places[present]), None)
+            dying = seqs[present]
             self._commit(
-                old.chunks,
-                old.tail_length,
-                list(present.values()),
-                dict.fromkeys(present),
-                projected=old.projected,
+                old.chunks, old.tail_length, dying, pending, kernels, projected=old.projected
             )
-            return len(present)
+            return len(dying)
 
     def compact(self) -> None:
         """Rewrite every chunk that holds a dead row; readers go on meanwhile."""
@@ -182,38 +194,31 @@ class RowTable:
     def size_bytes(self) -> int:
         """Sum up the allocated bytes of chunks and id map."""
         chunks = self.snapshot.chunks
-        return sum(chunk.size_bytes for chunk in chunks) + sys.getsizeof(self._seqs)
+        return sum(chunk.size_bytes for chunk in chunks) + self._id_map.size_bytes
 
-    def _settle(self) -> None:
+    def _settle(self, kernels: Kernels = plain) -> None:
         """Apply what the last write left pending, usually nothing."""
-        snapshot = self.snapshot
-        if snapshot.pending:
-            for row_id, seq in snapshot.pending.items():
-                if seq is None:
-                    self._seqs.pop(row_id, None)
-                else:
-                    self._seqs[row_id] = seq
-            self.snapshot = snapshot._replace(pending={})
+        pending = self.snapshot.pending
+        if pending is not None:
+            if pending.first_seq is None:
+                self._id_map.discard(pending.ids, kernels)
+            else:
+                self._id_map.store(pending.ids, pending.first_seq, kernels)
+            self.snapshot = self.snapshot._replace(pending=None)
 
-    def _name(self, ids: Sequence[RowId | None], *, replace: bool) -> tuple[list[RowId], int]:
-        next_id = self._next_id
-        for row_id in ids:
-            if isinstance(row_id, int) and row_id >= next_id:
-                next_id = row_id + 1
-        named: list[RowId] = []
-        seen: set[RowId] = set()
-        for row_id in ids:
-            if row_id is None:
-                row_id, next_id = next_id, next_id + 1
-            if row_id in seen:
-                raise DuplicateIdError(f"the id {row_id!r} is twice in the batch", id=row_id)
-            if not replace and row_id in self._seqs:
-                raise DuplicateIdError(
-                    f"the id {row_id!r} is in the index already; upsert replaces it", id=row_id
-                )
-            seen.add(row_id)
-            named.append(row_id)
-        return named, next_id
+    def _replaced(self, ids: RowIds, kernels: Kernels, *, replace: bool) -> npt.NDArray[np.int64]:
+        """Check given ids, and find the rows they have: their numbers, ascending."""
+        twice = ids.repeated()
+        if twice is not None:
+            raise DuplicateIdError(f"the id {twice!r} is twice in the batch", id=twice)
+        seqs = self._id_map.find_many(ids, kernels)
+        known = np.flatnonzero(seqs >= 0)
+        if len(known) and not replace:
+            row_id = ids[int(known[0])]
+            raise DuplicateIdError(
+                f"the id {row_id!r} is in the index already; upsert replaces it", id=row_id
+            )
+        return np.sort(seqs[known])
 
     def _append(self, batch: Batch, kernels: Kernels) -> tuple[tuple[Chunk, ...], int, bool]:
         """Write a batch behind the published rows; returns chunks, tail length, projected."""
@@ -268,14 +273,15 @@ class RowTable:
         self,
         chunks: tuple[Chunk, ...],
         tail_length: int,
-        dying: list[int],
-        pending: Mapping[RowId, int | None],
+        dying: npt.NDArray[np.int64],
+        pending: Pending,
+        kernels: Kernels,
         *,
         projected: bool,
     ) -> None:
-        """Let rows die and others appear in one epoch."""
+        """Let rows die (their numbers, ascending) and others appear in one epoch."""
         old = self.snapshot
-        born = sum(seq is not None for seq in pending.values())
+        born = 0 if pending.first_seq is None else len(pending.ids)
         new = Snapshot(
             chunks,
             tail_length,
@@ -286,9 +292,8 @@ class RowTable:
             Directory(),
         )
         places: list[tuple[Chunk, npt.NDArray[np.int64]]] = []
-        if dying:
-            seqs = np.sort(np.array(dying, np.int64))
-            places = [(chunk, rows) for _, chunk, rows in new.locate(seqs)]
+        if len(dying):
+            places = [(chunk, rows) for _, chunk, rows in new.locate(dying)]
         try:
             for chunk, rows in places:
                 chunk.dead += len(rows)  # first: a reader that sees 0 skips the stamps
@@ -299,7 +304,7 @@ class RowTable:
                 for chunk, rows in places:
                     chunk.died_at[rows] = ALIVE
             raise
-        self._settle()
+        self._settle(kernels)
         self._tidy(places)
 
     def _tidy(self, places: list[tuple[Chunk, npt.NDArray[np.int64]]]) -> None:
@@ -319,7 +324,7 @@ class RowTable:
         self._sparse = [chunk for chunk in self._sparse if chunk in self.snapshot.chunks]
 
     def _living(self, seqs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        parts = [chunk.seqs[rows] for _, chunk, rows in self.snapshot.locate(seqs)]
+        parts = [chunk.seqs_of(rows) for _, chunk, rows in self.snapshot.locate(seqs)]
         return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
     def _rewrite(self, chunk: Chunk) -> None:

@@ -16,7 +16,7 @@ about `0.3 / 127` of the largest component, 5e-4 at width 384.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from prismresonance._kernels.interface import Integers, Kernels
 
 __all__ = [
-    "MAX_WIDTH", "TOPS", "Precision", "UnitRows", "check_width", "float_row", "float_rows", "real_array",
-    "refuse", "squared_lengths", "unit_row", "unit_rows",
+    "MAX_WIDTH", "TOPS", "Precision", "UnitRows", "check_width", "float_row", "float_rows",
+    "real_array", "refuse", "squared_lengths", "unit_row", "unit_rows",
 ]  # fmt: skip
 
 Precision: TypeAlias = Literal["int16", "int8"]
@@ -120,9 +120,10 @@ def float_row(vector: npt.ArrayLike, *, width: int | None) -> npt.NDArray[np.flo
             + ("; use the call for many vectors" if array.ndim == 2 else "")
         )
     if array.dtype != np.float32 or not array.flags.c_contiguous:
-        return _float32(array[np.newaxis, :], width, single=True)[0]
+        narrow: npt.NDArray[np.float32] = _float32(array[np.newaxis, :], width, single=True)[0]
+        return narrow
     check_width(array.shape[0], width)
-    return array
+    return cast("npt.NDArray[np.float32]", array)
 
 
 def float_rows(vectors: npt.ArrayLike, *, width: int | None) -> npt.NDArray[np.float32]:

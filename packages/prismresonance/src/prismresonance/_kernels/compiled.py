@@ -15,6 +15,7 @@ from numba import types
 from numba.core import caching
 
 from prismresonance._kernels import find as find_source
+from prismresonance._kernels import row_map
 from prismresonance._kernels import rows as rows_source
 from prismresonance._kernels.parts import source_of
 
@@ -34,6 +35,7 @@ _log = logging.getLogger("prismresonance")
 _LONG_ELEMENTS = 1 << 22
 # A query by sign codes takes 30 to 300 us from this many rows on: then queries run in parallel.
 _LONG_CODES = 1 << 16
+_LONG_IDS = 1 << 12
 
 _N, _F = types.int64, types.float64
 _F4 = types.Array(types.float32, 1, "C")
@@ -64,6 +66,8 @@ _SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         source_of(find_source.find),
         (_PAIR(_F4, _READ_ONLY, _DIRECTORY, _N, _N, _F, _F, _F, _U1, _I8, _F8),),
     ),
+    "locate_ids": (source_of(row_map.locate_ids), (types.void(_I8, _I8, _I8),)),
+    "store_ids": (source_of(row_map.store_ids), (_N(_I8, _I8, _I8),)),
 }
 
 _PARTS: tuple[tuple[Any, Any], ...] = (
@@ -181,6 +185,27 @@ class CompiledKernels:
         products = np.empty(len(chosen), np.float64)
         kernels["exact"](rows, chosen, query, products)
         return products
+
+    def locate_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+    ) -> None:
+        """Find ids in their table."""
+        long = len(ids) > _LONG_IDS
+        (self._released if long else self._held)["locate_ids"](slots, ids, places)
+
+    def store_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        seqs: npt.NDArray[np.int64],
+    ) -> int:
+        """Store ids in their table."""
+        long = len(ids) > _LONG_IDS
+        taken: int = (self._released if long else self._held)["store_ids"](slots, ids, seqs)
+        return taken
 
 
 def _compile(

@@ -38,8 +38,8 @@ class Find(Protocol):
 class Kernels(Protocol):
     """The inner loops; see `plain` for what each does.
 
-    `exact` may not differ between implementations. `quantise` may differ by one unit where a
-    component lies halfway between two, `encode` where a projected one rounds differently.
+    `exact` and the ids may not differ between implementations. `quantise` may differ by one unit
+    where a component lies halfway between two, `encode` where a projected one rounds differently.
     """
 
     @property
@@ -68,3 +68,19 @@ class Kernels(Protocol):
         self, rows: Integers, chosen: npt.NDArray[np.int64], query: npt.NDArray[np.int16]
     ) -> npt.NDArray[np.float64]:
         """Multiply chosen rows with the query."""
+
+    def locate_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        places: npt.NDArray[np.int64],
+    ) -> None:
+        """Find ids in their table; see `slots`."""
+
+    def store_ids(
+        self,
+        slots: npt.NDArray[np.int64],
+        ids: npt.NDArray[np.int64],
+        seqs: npt.NDArray[np.int64],
+    ) -> int:
+        """Store ids in their table; see `slots`."""

@@ -1,4 +1,4 @@
-"""Memory by address, and the scan of sign codes in vector instructions: what plain loops cannot say.
+"""Memory by address, and the scan of sign codes in vector instructions: beyond plain loops.
 
 Importing this module imports numba; only `compiled` and the kernels it compiles do.
 """

@@ -9,8 +9,12 @@ import numpy.typing as npt
 
 from prismresonance._kernels.codes import BLOCK_ROWS, encode
 from prismresonance._kernels.interface import Integers
+from prismresonance._kernels.slots import locate_ids, store_ids
 
-__all__ = ["disagreements", "dots", "encode", "estimate", "exact", "find", "quantise"]
+__all__ = [
+    "disagreements", "dots", "encode", "estimate", "exact", "find", "locate_ids", "quantise",
+    "store_ids",
+]  # fmt: skip
 
 # OpenBLAS hands a matrix-vector product of 9216 elements or more to its thread pool. On a busy
 # machine a query then waits for a descheduled thread: 8 ms instead of 0.5 (median, 100,000 rows of
@@ -67,12 +71,11 @@ def disagreements(
     """
     blocks = codes[: -(-count // BLOCK_ROWS)]
     differing = np.bitwise_count(blocks ^ query[:, np.newaxis])
-    return np.add.reduce(differing, axis=1, dtype=np.uint8).reshape(-1)[:count]
+    sums: npt.NDArray[np.uint8] = np.add.reduce(differing, axis=1, dtype=np.uint8)
+    return sums.reshape(-1)[:count]
 
 
-def estimate(
-    rows: Integers, count: int, query: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
+def estimate(rows: Integers, count: int, query: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Give the products of the first rows with the query, rounded as float32 sums are.
 
     Args:
