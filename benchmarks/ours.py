@@ -33,8 +33,8 @@ class Wave(Contestant):
 
     @staticmethod
     def row_bytes(width: int) -> int:
-        """Full and projected row, id, payload, map."""
-        return 4 * width + 4 * 64 + 250
+        """Integers, projected row, id, map."""
+        return 2 * width + 64 + 8 + 60
 
     def add(self, rows: Rows) -> None:
         """Add one batch; the ids are counted up from 0."""

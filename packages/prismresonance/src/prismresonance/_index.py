@@ -52,24 +52,26 @@ _COMPILE_ROWS = 2_500  # from here on compiled loops save 30 us a query
 class WaveIndex:
     """Store vectors with payloads and find the nearest by cosine, in this process.
 
-    It finds in the projector's 64 dimensions and decides at full width. The projected rows are
-    scanned for candidates (compiled kernels scan their signs first, a bit a dimension); every
-    candidate is then scored with the full vectors, so a score is never an estimate and a match
-    never a false one. What can go wrong is a miss: a true match
-    whose projection falls unusually far from the query's. A match exactly at the threshold is
-    missed with a probability of about 3e-5, one exactly as good as the k-th best with about
-    1.5e-3, better ones with less. `exact=True` misses none. Indexes of up to a quarter of a million
-    components (682 rows of 384) and small filtered sets are searched at full width anyway.
+    It finds in the projector's 64 dimensions and decides at full width: the signs of the projected
+    rows are scanned for candidates, a bit a dimension, and every candidate is then scored with the
+    stored vectors. So a score is never an estimate and a match never a false one. What can go
+    wrong is a miss: a true match whose projection falls unusually far from the query's. A match
+    exactly at the threshold is missed with a probability of about 3e-5, one exactly as good as the
+    k-th best with about 2e-2, better ones with less. `exact=True` misses none. Indexes of up to a
+    quarter of a million components (682 rows of 384) and small filtered sets are searched at full
+    width anyway.
 
     **Threads.** All methods are safe to call from several threads. Readers take no lock: a query
     sees the index as one write left it. Once `add` has returned every later query sees the row,
     once `remove` has returned none does, and a replaced row is never seen twice or not at all.
     Writers take turns.
 
-    **Vectors** may be of any width and any real type. The first one fixes the width. They are
-    stored as float32 scaled to length 1, because a cosine does not depend on length: 4 bytes a
-    component, in a large index 4 bytes and one bit more for each projected dimension, and about
-    45 bytes a row beside the payload (a text for an id takes some 100 more).
+    **Vectors** may be of any width and any real type. The first one fixes the width. What is stored
+    is their direction, each component rounded to an integer, because a cosine does not depend on
+    length: 2 bytes a component, or 1 with `precision="int8"`; in a large index a bit more for each
+    projected dimension, and a byte where that is much less than the row itself; and about 45 bytes
+    a row beside the payload (a text for an id takes some 100 more). Rounding moves a cosine by
+    about 1e-5, or by about 5e-4 with bytes.
 
     **Payloads** are mappings, kept by reference, never copied: change one after adding it and
     results show the change, but the fields of `indexed_fields` are read only when it is added.
@@ -77,12 +79,13 @@ class WaveIndex:
     Args:
         projector: Gives the address space; can be shared by many indexes.
         width: Width of the vectors; `None` takes that of the first.
+        precision: Of the stored components. `"int8"` halves the memory of wide vectors.
         indexed_fields: Payload fields for which lists of rows are kept. A `where=` on one of them
             costs about as much as the rows it admits; on any other field, every payload in
             question is looked at. An indexed field's values must be hashable.
 
     Raises:
-        InvalidArgumentError: `width` or `indexed_fields` is not of that kind.
+        InvalidArgumentError: `width`, `precision` or `indexed_fields` is not of that kind.
     """
 
     def __init__(
@@ -276,7 +279,7 @@ class WaveIndex:
             id: Its id.
 
         Returns:
-            The row with a copy of its stored vector (scaled to length 1), or `None`.
+            The row with its stored vector (of length 1), or `None`.
 
         Raises:
             InvalidArgumentError: The id is neither an integer nor a text.

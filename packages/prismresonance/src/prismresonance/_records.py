@@ -22,7 +22,7 @@ class Match(NamedTuple):
 
     Attributes:
         id: The row's id.
-        score: Cosine between query and row at full width, in [-1, 1]. The same row and query give
+        score: Cosine between query and stored row at full width, in [-1, 1]. The same row and query give
             the same bits whatever else is in the index, so a score can serve as a threshold.
         payload: The very object that was added, not a copy.
     """
@@ -37,7 +37,8 @@ class Record(NamedTuple):
 
     Attributes:
         id: The row's id.
-        vector: A copy of the stored vector, shape `(width,)`, float32, of length 1.
+        vector: The stored vector, shape `(width,)`, float32, of length 1; it differs from the added
+            one by the rounding that `WaveIndex` tells of.
         payload: The very object that was added, not a copy.
     """
 

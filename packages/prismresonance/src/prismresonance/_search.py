@@ -175,7 +175,9 @@ class _Search:
         unit = unit_row(self._vector)
         self._unit = unit.rows[0]
         self._squared_norm = int(unit.squared_norms[0])
-        self._products = projector.products(unit.rows)[0] / np.float32(_UNIT)
+        self._projected = np.empty(0, np.float32)
+        if snapshot.projected:  # a projector's matrix is made at its first use
+            self._projected = projector.products(unit.rows)[0, :MAX_CODED] / np.float32(_UNIT)
         self._parts = list(snapshot.parts())
         self._offsets = [0]
         for _, length in self._parts:
@@ -230,21 +232,20 @@ class _Search:
     def _bar(self, score: float, sigmas: float, *, projected: bool) -> float:
         width = len(self._unit)
         if projected:
-            coded = self._products[:MAX_CODED]
-            return agreement_bar(score, projected=coded, width=width, sigmas=sigmas)
+            return agreement_bar(score, projected=self._projected, width=width, sigmas=sigmas)
         return full_width_bar(score, width=width)
 
     def _estimate(self, *, projected: bool) -> tuple[_Positions, _Floats]:
         """Estimate every row: the signs that agree, or the cosine rounded to float32."""
         estimates = np.empty(self._offsets[-1], np.float32)
-        coded = self._products[:MAX_CODED]
-        signs = np.packbits(coded > 0.0, bitorder="little")
+        signs = np.packbits(self._projected > 0.0, bitorder="little")
         query = self._unit.astype(np.float32)
         hidden = False
         for (chunk, length), start in zip(self._parts, self._offsets, strict=False):
             part = estimates[start : start + length]
             if projected and chunk.codes is not None:
-                np.subtract(len(coded), plain.disagreements(chunk.codes, length, signs), out=part)
+                differing = plain.disagreements(chunk.codes, length, signs)
+                np.subtract(len(self._projected), differing, out=part)
             else:
                 scale = np.sqrt(chunk.squared_norms[:length] * np.float64(self._squared_norm))
                 np.divide(plain.estimate(chunk.rows, length, query), scale, out=part)

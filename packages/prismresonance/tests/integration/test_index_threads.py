@@ -101,7 +101,7 @@ def test_a_replaced_row_is_seen_exactly_once_and_never_goes_back(dim):
             if score is not None:  # the payload belongs to the vector that was scored
                 stored = vector(name, version)
                 cosine = stored @ query / np.linalg.norm(stored) / np.linalg.norm(query)
-                assert score == pytest.approx(cosine, abs=1e-6)
+                assert score == pytest.approx(cosine, abs=1e-4)
 
         def work() -> None:
             for exact in (False, True):
@@ -123,7 +123,7 @@ def test_a_replaced_row_is_seen_exactly_once_and_never_goes_back(dim):
                 see(name, record.payload["version"])
                 stored = vector(name, record.payload["version"])
                 np.testing.assert_allclose(
-                    record.vector, stored / np.linalg.norm(stored), atol=1e-6
+                    record.vector, stored / np.linalg.norm(stored), atol=5e-5
                 )
 
         return work
@@ -211,7 +211,7 @@ def test_compaction_beside_readers_loses_nothing():
             match = index.query(vector, 1, 0.9999)[0]
             assert match.id == f"keep {5 * number}"
             np.testing.assert_allclose(
-                index.get(match.id).vector, vector / np.linalg.norm(vector), atol=1e-6
+                index.get(match.id).vector, vector / np.linalg.norm(vector), atol=5e-5
             )
 
     run([write], [read, read])

@@ -23,7 +23,8 @@ def other_order(asked: Words, stored: Words) -> str | None:
     """Say what is exchanged: from and to, the sides of *than* or *before*, who does it to whom."""
     is_symmetric = bool(_SYMMETRIC & asked.bag & stored.bag)
     ours, theirs = _roles(asked), _roles(stored)
-    if not is_symmetric and ours["from"] & theirs["to"] and ours["to"] & theirs["from"]:
+    crossed = ours["from"] & theirs["to"] and ours["to"] & theirs["from"]
+    if crossed and not is_symmetric and ours != theirs:
         return "from and to are exchanged"
     if sorted(asked.stems) != sorted(stored.stems):
         return None
