@@ -15,6 +15,7 @@ from prismresonance._arguments import (
     checked_threshold,
     whole_number,
 )
+from prismresonance._arranger import Arranger
 from prismresonance._filters import parse_where
 from prismresonance._kernels.compiler import COMPILER
 from prismresonance._projector import PrismProjector
@@ -56,7 +57,7 @@ class WaveIndex:
     rows are scanned for candidates, a bit a dimension, and every candidate is then scored with the
     stored vectors. So a score is never an estimate and a match never a false one. What can go
     wrong is a miss: a true match whose projection falls unusually far from the query's. A match
-    exactly at the threshold is missed with a probability of about 3e-5, one exactly as good as the
+    exactly at the threshold is missed with a probability of about 3e-4, one exactly as good as the
     k-th best with about 2e-2, better ones with less. `exact=True` misses none. Indexes of up to a
     quarter of a million components (682 rows of 384) and small filtered sets are searched at full
     width anyway.
@@ -115,6 +116,7 @@ class WaveIndex:
             precision=precision,
             fields=tuple(dict.fromkeys(indexed_fields)),
         )
+        self._arranger = Arranger(self._table, projector)
         self._tallies: dict[int, Tally] = {}
 
     @property
@@ -397,6 +399,8 @@ class WaveIndex:
         payloads = None if payload is None else checked_payloads([payload], 1)
         ids = None if row_id is None else RowIds.of([checked_id(row_id)])
         named, replaced = self._table.insert(units, payloads, ids, replace=replace, kernels=kernels)
+        if self._table.snapshot.tail_length == 1:  # the chunk before is full
+            self._arranger.want()
         return named[0], replaced
 
     def _insert_many(
@@ -424,6 +428,7 @@ class WaveIndex:
         )
         if self._is_large(self._table.snapshot):
             COMPILER.want()
+            self._arranger.want()
         return named, replaced
 
     def _find(self, row_id: RowId) -> tuple[Chunk, int] | None:

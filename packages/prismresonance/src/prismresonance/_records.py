@@ -22,8 +22,9 @@ class Match(NamedTuple):
 
     Attributes:
         id: The row's id.
-        score: Cosine between query and stored row at full width, in [-1, 1]. The same row and query give
-            the same bits whatever else is in the index, so a score can serve as a threshold.
+        score: Cosine between query and stored row at full width, in [-1, 1]. The same row and
+            query give the same bits whatever else is in the index, so a score can serve as a
+            threshold.
         payload: The very object that was added, not a copy.
     """
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Question", "Tally", "search"]
 
-THRESHOLD_SIGMAS = 4.0
-"""A row exactly at the threshold is missed with a probability of about 3e-5."""
+THRESHOLD_SIGMAS = 3.5
+"""A row exactly at the threshold is missed with a probability of about 3e-4."""
 
 TOP_K_SIGMAS = 2.0
 """A row exactly as good as the k-th best is missed with a probability of about 2.3e-2, the better
@@ -119,7 +119,7 @@ def _found(
     room = top_k if top_k < snapshot.live_rows else snapshot.live_rows
     places, scores = np.empty(room, np.int64), np.empty(room, np.float64)
     coded = snapshot.projected and not exact
-    found, scored = find(
+    found, scored, scanned = find(
         vector,
         projector.matrix(len(vector)) if coded else _no_matrix(len(vector)),
         table,
@@ -135,14 +135,15 @@ def _found(
     )
     if found < 0:
         raise refuse(vector, "the vector")
-    tally.scanned += directory.rows
+    tally.scanned += scanned
     tally.rescored += scored
     if not found:
         return []
     chunks = snapshot.chunks
     matches: list[Match] = []
     for place, score in zip(places[:found].tolist(), scores[:found].tolist(), strict=True):
-        chunk, row = chunks[place >> ROW_BITS], place & ROW_MASK
+        chunk = chunks[place >> ROW_BITS]
+        row = chunk.row_at(place & ROW_MASK)
         matches.append(Match(chunk.ids[row], score, chunk.payloads[row]))
     return matches
 
@@ -282,11 +283,23 @@ class _Search:
 
     def _ranked(self, positions: _Positions, scores: _Scores) -> list[Match]:
         keep = np.flatnonzero(scores >= self._threshold)
-        # Stable: rows of equal score stay in order of insertion.
-        best = keep[np.argsort(-scores[keep], kind="stable")[: self._top_k]]
+        # Of rows of equal score the one that was inserted first comes first.
+        best = keep[np.lexsort((self._inserted(positions[keep]), -scores[keep]))[: self._top_k]]
         matches: list[Match] = []
         for position, score in zip(positions[best].tolist(), scores[best].tolist(), strict=True):
             place = next(p for p, end in enumerate(self._offsets[1:]) if position < end)
             chunk, row = self._parts[place][0], position - self._offsets[place]
             matches.append(Match(chunk.ids[row], score, chunk.payloads[row]))
         return matches
+
+    def _inserted(self, positions: _Positions) -> _Positions:
+        """Give numbers that ascend as rows were inserted; positions ascend."""
+        if not any(chunk.arranged for chunk, _ in self._parts):
+            return positions
+        numbers = np.empty(len(positions), np.int64)
+        ends = np.searchsorted(positions, self._offsets[1:]).tolist()
+        begin = 0
+        for (chunk, _), start, end in zip(self._parts, self._offsets, ends, strict=False):
+            numbers[begin:end] = chunk.seqs_of(positions[begin:end] - start)
+            begin = end
+        return numbers

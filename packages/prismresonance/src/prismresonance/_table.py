@@ -191,6 +191,42 @@ class RowTable:
                     self._rewrite(chunk)
                     self._forget_replaced()
 
+    def exchange(self, old: Sequence[Chunk], new: Chunk, epoch: int) -> bool:
+        """Publish a chunk in place of neighbouring ones.
+
+        Args:
+            old: The chunks it was made of.
+            new: Holds those of their rows that were alive in `epoch`.
+            epoch: Of the snapshot it was made of.
+
+        Returns:
+            Whether it was; not when one of the chunks is published no more.
+        """
+        with self._lock:
+            self._settle()
+            snapshot = self.snapshot
+            chunks = list(snapshot.chunks)
+            if old[0] not in chunks:
+                return False
+            first = chunks.index(old[0])
+            last = first + len(old)
+            if chunks[first:last] != list(old) or last == len(chunks):
+                return False
+            for chunk in old:
+                died_at = chunk.died_at[: chunk.length]
+                since = np.flatnonzero((died_at != ALIVE) & (died_at > epoch))
+                for row, seq in zip(since.tolist(), chunk.seqs_of(since).tolist(), strict=True):
+                    place = new.row_of(seq, new.length)
+                    if place is not None:
+                        new.died_at[place] = died_at[row]
+                        new.dead += 1
+            chunks[first:last] = [new]
+            self.snapshot = snapshot._replace(chunks=tuple(chunks), directory=Directory())
+            self._forget_replaced()
+            if _is_sparse(new):
+                self._sparse.append(new)
+            return True
+
     def size_bytes(self) -> int:
         """Sum up the allocated bytes of chunks and id map."""
         chunks = self.snapshot.chunks

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import prismresonance._arranger as arranger_module
 import prismresonance._table as table_module
 from prismresonance import PrismProjector, WaveIndex
 
@@ -18,12 +19,17 @@ WIDTH = 16
 
 @pytest.fixture(autouse=True)
 def _busy(monkeypatch):
-    """Small chunks, so that they fill, thin out and merge all the time; threads switch often."""
+    """Small chunks, so that they fill, thin out, merge and are arranged in cells all the time.
+
+    Threads switch often.
+    """
     monkeypatch.setattr(table_module, "_FIRST_CAPACITY", 4)
     monkeypatch.setattr(table_module, "_CHUNK_BYTES", 64 * 2 * WIDTH)
     monkeypatch.setattr(table_module, "_COPY_BYTES", 16 * 2 * WIDTH)
     monkeypatch.setattr(table_module, "_DEAD_ROWS", 2)
     monkeypatch.setattr(table_module, "FULL_SCAN_ELEMENTS", 100 * WIDTH)
+    monkeypatch.setattr(arranger_module, "ARRANGE_FROM", 200)
+    monkeypatch.setattr(arranger_module, "ARRANGED_ROWS", 100)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     yield

@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+import prismresonance._arranger as arranger_module
 import prismresonance._table as table_module
 from prismresonance import Between, DuplicateIdError, InvalidVectorError, PrismProjector, WaveIndex
 
@@ -247,11 +248,13 @@ class TestTinyChunks(IndexMachine.TestCase):
 
 
 class TestProjected(TestTinyChunks):
-    """The same with the projected space in use from 10 rows on."""
+    """The same with the projected space in use from 10 rows on, and cells from 20."""
 
     def setUp(self) -> None:
         super().setUp()
         self.patch.setattr(table_module, "FULL_SCAN_ELEMENTS", 10 * WIDTH)
+        self.patch.setattr(arranger_module, "ARRANGE_FROM", 20)
+        self.patch.setattr(arranger_module, "ARRANGED_ROWS", 16)
 
 
 @pytest.mark.usefixtures("only_compiled")

@@ -51,6 +51,7 @@ _BYTES = types.Array(types.int8, 2, "C")
 _CODES = types.Array(types.uint8, 3, "C")
 _DIRECTORY = types.Array(types.int64, 2, "C")
 _PAIR = types.UniTuple(types.int64, 2)  # type: ignore[no-untyped-call]  # numba
+_TRIPLE = types.UniTuple(types.int64, 3)  # type: ignore[no-untyped-call]  # numba
 
 _SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "exact": (
@@ -64,7 +65,7 @@ _SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "encode": (rows_source.encode, (types.void(_FLOATS, _CODES, _BYTES, _N),)),
     "find": (
         source_of(find_source.find),
-        (_PAIR(_F4, _READ_ONLY, _DIRECTORY, _N, _N, _F, _F, _F, _U1, _I8, _F8),),
+        (_TRIPLE(_F4, _READ_ONLY, _DIRECTORY, _N, _N, _F, _F, _F, _U1, _I8, _F8),),
     ),
     "locate_ids": (source_of(row_map.locate_ids), (types.void(_I8, _I8, _I8),)),
     "store_ids": (source_of(row_map.store_ids), (_N(_I8, _I8, _I8),)),
@@ -73,14 +74,15 @@ _SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
 _PARTS: tuple[tuple[Any, Any], ...] = (
     (find_source.sign_bar, _N(_F, _F, _F4, _I8, _N)),
     (find_source.all_rows, _PAIR(_I2, _F, _N, _DIRECTORY, _N, _F, _F, _U1, _I8, _F8)),
-    (find_source.collect, _PAIR(_DIRECTORY, _U1, _N, _N, _N, _U1, _I8, _U1, _I8)),
+    (find_source.fill_reach, _I8(_F, _F, _N)),
+    (find_source.collect, _TRIPLE(_DIRECTORY, _I2, _I8, _U1, _N, _N, _N, _U1, _I8, _U1, _I8)),
     (
         find_source.offer_all,
         _PAIR(_I2, _F, _N, _I2, _DIRECTORY, _I8, _N, _N, _F, _I8, _F8, _N),
     ),
     (
         find_source.rest,
-        _PAIR(
+        _TRIPLE(
             _I2, _F, _N, _F4, _I2, _I8, _U1, _DIRECTORY, _N, _F, _F, _F, _U1, _N, _N, _N, _I8,
             _U1, _I8, _F8, _N,
         ),
@@ -144,11 +146,11 @@ class CompiledKernels:
         admitted: npt.NDArray[np.uint8],
         places: npt.NDArray[np.int64],
         scores: npt.NDArray[np.float64],
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, int]:
         """Find the best rows of a snapshot; see `find.find`."""
         long = rows > _LONG_CODES if len(matrix) else rows * len(vector) > _LONG_ELEMENTS
         kernel = (self._released if long else self._held)["find"]
-        found: tuple[int, int] = kernel(
+        found: tuple[int, int, int] = kernel(
             vector, matrix, directory, row_bytes, epoch, threshold, threshold_sigmas, top_k_sigmas,
             admitted, places, scores,
         )  # fmt: skip

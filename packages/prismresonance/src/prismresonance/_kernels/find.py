@@ -25,7 +25,17 @@ from prismresonance._kernels import lanes
 from prismresonance._kernels.codes import MAX_CODED
 from prismresonance._kernels.collect import collect, is_admitted
 from prismresonance._kernels.parts import part, summing_part
-from prismresonance._kernels.places import CODES, DIED, LENGTH, NORMS, ROW_BITS, ROWS, START
+from prismresonance._kernels.places import (
+    CODES,
+    DIED,
+    LENGTH,
+    NORMS,
+    RANKS,
+    ROW_BITS,
+    ROWS,
+    START,
+)
+from prismresonance._kernels.ranges import fetch_range, fill_reach, ranges_of
 from prismresonance._kernels.ranking import offer, settle
 from prismresonance._kernels.scores import (
     UNIT,
@@ -38,7 +48,7 @@ from prismresonance._kernels.scores import (
 )
 from prismresonance._kernels.signs import fill_tables, next_block, quantised_weights, sign_bar
 
-__all__ = ["all_rows", "collect", "find", "offer_all", "rest", "sign_bar"]
+__all__ = ["all_rows", "collect", "fill_reach", "find", "offer_all", "rest", "sign_bar"]
 
 _Floats = npt.NDArray[np.float32]
 _Integers = npt.NDArray[np.int16]
@@ -114,6 +124,7 @@ def all_rows(
     least = least_square(max(goal, -2.0), squared_norm)
     for chunk in range(directory.shape[0]):
         rows, norms = directory[chunk, ROWS], directory[chunk, NORMS]
+        ranks = directory[chunk, RANKS]
         died, shown = directory[chunk, DIED], 0
         if admitted.shape[0]:
             shown = admitted.ctypes.data + directory[chunk, START]
@@ -126,7 +137,8 @@ def all_rows(
                 scored += 1
                 score = cosine(multiplied, squared_norm, own)
                 if score >= threshold:
-                    held = offer(scores, places, held, score, (chunk << ROW_BITS) | row)
+                    rank = row if ranks == 0 else int(lanes.int32_at(ranks, row))
+                    held = offer(scores, places, held, score, (chunk << ROW_BITS) | rank)
                     if held == top_k:
                         least = max(least, least_square(scores[0], squared_norm))
     return held, scored
@@ -155,7 +167,7 @@ def rest(
     places: _Places,
     scores: _Scores,
     held: int,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Score what the first round left, as far as it can still matter.
 
     Where that is a good part of all rows, because they are all alike or none is like the query,
@@ -185,7 +197,7 @@ def rest(
         held: How many rows it holds.
 
     Returns:
-        How many rows it holds now, and how many were scored.
+        How many rows it holds now, how many were scored, and how many were scanned again.
     """
     dim, width, top_k = projected.shape[0], query.shape[0], scores.shape[0]
     planes = weights.shape[0] // 8
@@ -210,51 +222,57 @@ def rest(
             goal, sigmas = scores[0], top_k_sigmas
             bar = max(bar, sign_bar(goal, sigmas, projected, weights, width))
     if bar >= level:
-        return held, scored
+        return held, scored, 0
 
     block_sums = np.empty(72, np.uint8)
     sums_at, tables_at = block_sums.ctypes.data, tables.ctypes.data
+    reach = fill_reach(goal, sigmas, dim)
     last, visited, offered, known = directory.shape[0] - 1, 0, 0, scored
     for chunk in range(directory.shape[0]):
         length, codes = directory[chunk, LENGTH], directory[chunk, CODES]
         died, shown = directory[chunk, DIED], 0
         if admitted.shape[0]:
             shown = admitted.ctypes.data + directory[chunk, START]
-        blocks, block = (length + 63) // 64, -1
-        while block < blocks:
-            before = block
-            block = next_block(codes, tables_at, planes, bar, block + 1, blocks, sums_at)
-            visited += 64 * (block - before)
-            if block < blocks:
-                mask = np.uint64(lanes.int64_at(sums_at, 8))
-                while mask != 0:
-                    bit = lanes.lowest_bit(mask)
-                    mask &= mask - np.uint64(1)
-                    row = 64 * block + bit
-                    if block_sums[bit] >= level or row >= length:
-                        continue  # it was collected, or is not published
-                    if is_admitted(died, row, epoch, shown):
-                        batch[waiting] = (chunk << ROW_BITS) | row
-                        waiting += 1
-            if waiting < _BATCH and (block < blocks or chunk < last):
-                continue
-            held, more = offer_all(
-                query, squared_norm, row_bytes, direction, directory, batch, waiting,
-                low_bar(goal, dim, sigmas), threshold, places, scores, held,
-            )  # fmt: skip
-            scored, offered, waiting = scored + more, offered + waiting, 0
-            if held == top_k and scores[0] > goal:
-                goal, sigmas = scores[0], top_k_sigmas
-                bar = max(bar, sign_bar(goal, sigmas, projected, weights, width))
-                if bar >= level:
-                    return held, scored
-            # A jump to a row costs about as much as reading three in order, to its bytes half one.
-            if visited > _DENSE_FROM and offered // 2 + 3 * (scored - known) > visited:
-                return all_rows(
-                    query, squared_norm, row_bytes, directory, epoch, threshold, goal, admitted,
-                    places, scores,
+        ranges = ranges_of(directory, chunk, direction, reach)
+        for number in range(ranges.shape[0]):
+            block, blocks = ranges[number, 0] - 1, ranges[number, 1]
+            fetch_range(ranges, number + 1, codes, 64 * planes)
+            final = chunk == last and number == ranges.shape[0] - 1
+            while block < blocks:
+                before = block
+                block = next_block(codes, tables_at, planes, bar, block + 1, blocks, sums_at)
+                visited += 64 * (block - before)
+                if block < blocks:
+                    mask = np.uint64(lanes.int64_at(sums_at, 8))
+                    while mask != 0:
+                        bit = lanes.lowest_bit(mask)
+                        mask &= mask - np.uint64(1)
+                        row = 64 * block + bit
+                        if block_sums[bit] >= level or row >= length:
+                            continue  # it was collected, or is not published
+                        if is_admitted(died, row, epoch, shown):
+                            batch[waiting] = (chunk << ROW_BITS) | row
+                            waiting += 1
+                if waiting < _BATCH and (block < blocks or not final):
+                    continue
+                held, more = offer_all(
+                    query, squared_norm, row_bytes, direction, directory, batch, waiting,
+                    low_bar(goal, dim, sigmas), threshold, places, scores, held,
                 )  # fmt: skip
-    return held, scored
+                scored, offered, waiting = scored + more, offered + waiting, 0
+                if held == top_k and scores[0] > goal:
+                    goal, sigmas = scores[0], top_k_sigmas
+                    bar = max(bar, sign_bar(goal, sigmas, projected, weights, width))
+                    if bar >= level:
+                        return held, scored, visited
+                # A jump to a row costs as much as reading three in order, to its bytes half one.
+                if visited > _DENSE_FROM and offered // 2 + 3 * (scored - known) > visited:
+                    held, scored = all_rows(
+                        query, squared_norm, row_bytes, directory, epoch, threshold, goal, admitted,
+                        places, scores,
+                    )  # fmt: skip
+                    return held, scored, visited
+    return held, scored, visited
 
 
 @part
@@ -270,7 +288,7 @@ def find(
     admitted: npt.NDArray[np.uint8],
     places: _Places,
     scores: _Scores,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Find the best rows of a snapshot.
 
     Args:
@@ -287,21 +305,22 @@ def find(
         scores: Shape `(k,)`, written: their scores.
 
     Returns:
-        How many were found, and how many rows were scored exactly; -1 for the first when the
-        query is not finite or zero.
+        How many were found, how many rows were scored exactly, and how many were scanned; -1 for
+        the first when the query is not finite or zero.
     """
     dim, width = matrix.shape
     query = np.empty(width, np.int16)
     squared_norm = _quantised(vector, query)
     if squared_norm == 0.0:
-        return -1, 0
+        return -1, 0, 0
     if dim == 0:
         held, scored = all_rows(
             query, squared_norm, row_bytes, directory, epoch, threshold, threshold, admitted,
             places, scores,
         )  # fmt: skip
         settle(scores, places, held)
-        return held, scored
+        last = directory.shape[0] - 1
+        return held, scored, directory[last, START] + directory[last, LENGTH]
 
     top_k = scores.shape[0]
     coded = (min(dim, MAX_CODED) + 7) // 8 * 8
@@ -327,8 +346,19 @@ def find(
     collected = np.empty(room, np.int64)
     sums = np.empty(room, np.uint8)
     histogram = np.empty(257, np.int64)
-    count, level = collect(
-        directory, tables, least, wanted, epoch, admitted, collected, sums, histogram
+    reach = fill_reach(threshold, threshold_sigmas, dim)
+    count, level, scanned = collect(
+        directory,
+        direction,
+        reach,
+        tables,
+        least,
+        wanted,
+        epoch,
+        admitted,
+        collected,
+        sums,
+        histogram,
     )
 
     # The most promising first: their k-th best score is the bar for all others.
@@ -348,11 +378,11 @@ def find(
         low_bar(threshold, dim, threshold_sigmas), threshold, places, scores, 0,
     )  # fmt: skip
     if cut > level or level > least:
-        held, more = rest(
+        held, more, again = rest(
             query, squared_norm, row_bytes, projected, direction, weights, tables, directory, epoch,
             threshold, threshold_sigmas, top_k_sigmas, admitted, least, level, cut,
             collected[:count], sums, places, scores, held,
         )  # fmt: skip
-        scored += more
+        scored, scanned = scored + more, scanned + again
     settle(scores, places, held)
-    return held, scored
+    return held, scored, scanned

@@ -31,7 +31,7 @@ class Find(Protocol):
         places: npt.NDArray[np.int64],
         scores: npt.NDArray[np.float64],
         /,
-    ) -> tuple[int, int]:
+    ) -> tuple[int, int, int]:
         """Find the best rows of a snapshot; see `find.find`."""
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from prismresonance._kernels import lanes
 from prismresonance._kernels.codes import LOW_SCALE, LOW_SLACK, UNKNOWN
 from prismresonance._kernels.parts import part
-from prismresonance._kernels.places import LOW, NORMS, ROW_BITS, ROW_MASK, ROWS
+from prismresonance._kernels.places import LOW, NORMS, RANKS, ROW_BITS, ROW_MASK, ROWS
 from prismresonance._kernels.ranking import offer
 
 __all__ = ["UNIT", "cosine", "least_square", "low_bar", "offer_all", "product", "reaches"]
@@ -180,6 +180,9 @@ def offer_all(
         if reaches(multiplied, least, own):
             score = cosine(multiplied, squared_norm, own)
             if score >= threshold:
+                ranks = directory[chunk, RANKS]
+                if ranks != 0:
+                    place = (chunk << ROW_BITS) | int(lanes.int32_at(ranks, row))
                 held = offer(scores, places, held, score, place)
                 if held == scores.shape[0]:
                     least = max(least, least_square(scores[0], squared_norm))
