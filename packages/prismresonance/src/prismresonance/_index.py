@@ -21,7 +21,7 @@ from prismresonance._kernels.compiler import COMPILER
 from prismresonance._projector import PrismProjector
 from prismresonance._records import IndexStats, IntegerArray, Match, Payload, Record, RowId
 from prismresonance._row_ids import RowIds
-from prismresonance._search import Tally, search
+from prismresonance._search import Tally, search, search_many
 from prismresonance._table import RowTable
 from prismresonance._vectors import (
     MAX_WIDTH,
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from prismresonance._chunks import Chunk
+    from prismresonance._kernels.interface import Kernels
+    from prismresonance._search import Question
     from prismresonance._snapshot import Snapshot
 
 __all__ = ["WaveIndex"]
@@ -326,7 +328,12 @@ class WaveIndex:
             InvalidArgumentError: Another argument is outside of that.
         """
         single = float_row(vector, width=self._table.width)
-        return self._answer((single,), top_k, threshold, where, exact=exact)[0]
+        snapshot, question, kernels, tally = self._asked(
+            single, top_k, threshold, where, exact=exact
+        )
+        matches = search(snapshot, question, self._projector, kernels, tally)
+        tally.queries += 1
+        return matches
 
     def query_many(
         self,
@@ -355,7 +362,13 @@ class WaveIndex:
         """
         rows = float_rows(vectors, width=self._table.width)
         squared_lengths(rows, single=False)
-        return self._answer(list(rows), top_k, threshold, where, exact=exact)
+        any_row = rows[0] if len(rows) else np.empty(rows.shape[1], np.float32)
+        snapshot, question, kernels, tally = self._asked(
+            any_row, top_k, threshold, where, exact=exact
+        )
+        answers = search_many(snapshot, rows, question, self._projector, kernels, tally)
+        tally.queries += len(rows)
+        return answers
 
     def compact(self) -> None:
         """Release the memory of all removed and replaced rows now.
@@ -442,38 +455,31 @@ class WaveIndex:
                 return found
             # The id map was ahead of this snapshot: a newer one is published already.
 
-    def _answer(
+    def _asked(
         self,
-        vectors: Sequence[npt.NDArray[np.float32]],
+        vector: npt.NDArray[np.float32],
         top_k: int,
         threshold: float | None,
         where: Mapping[str, object] | None,
         *,
         exact: bool,
-    ) -> list[list[Match]]:
+    ) -> tuple[Snapshot, Question, Kernels, Tally]:
+        """Check the arguments of a query, and take what it needs at this moment."""
         top_k = whole_number("top_k", top_k)
         least = checked_threshold(threshold)
         if where is None:
             snapshot, allowed = self._table.snapshot, None
         else:
             snapshot, allowed = admitted(self._table, parse_where(where))
-        if vectors and self._table.width != len(vectors[0]) and snapshot.chunks:
+        if self._table.width != len(vector) and snapshot.chunks:
             # The first row of all came in after the width was checked.
-            check_width(len(vectors[0]), snapshot.chunks[0].rows.shape[1])
+            check_width(len(vector), snapshot.chunks[0].rows.shape[1])
         if self._is_large(snapshot):
             COMPILER.want()
-        kernels = COMPILER.kernels
         tally = self._tallies.get(threading.get_ident())
         if tally is None:
             tally = self._tallies.setdefault(threading.get_ident(), Tally())
-        answers = [
-            search(
-                snapshot, (vector, top_k, least, allowed, exact), self._projector, kernels, tally
-            )
-            for vector in vectors
-        ]
-        tally.queries += len(vectors)
-        return answers
+        return snapshot, (vector, top_k, least, allowed, exact), COMPILER.kernels, tally
 
     def _is_large(self, snapshot: Snapshot) -> bool:
         """Say whether compiled kernels pay."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from prismresonance._projector import PrismProjector
     from prismresonance._snapshot import Snapshot
 
-__all__ = ["Question", "Tally", "search"]
+__all__ = ["Question", "Tally", "search", "search_many"]
 
 THRESHOLD_SIGMAS = 3.5
 """A row exactly at the threshold is missed with a probability of about 3e-4."""
@@ -44,6 +44,7 @@ _GATHER_COST = 4  # scoring a chosen row costs as much as estimating this many a
 _SIGNS_COST = 8  # estimating a row by its signs costs as much as this many components of it
 _HIDDEN = np.float32(-4.0)
 _UNIT = 32767.0
+_MANY_ROOM = 1 << 16  # matches to make room for in one call of many queries
 _NO_MASK = np.empty(0, np.uint8)
 
 _Floats = npt.NDArray[np.float32]
@@ -104,6 +105,49 @@ def search(
     return _Search(snapshot, question, projector, kernels, tally).matches()
 
 
+def search_many(
+    snapshot: Snapshot,
+    vectors: _Floats,
+    question: Question,
+    projector: PrismProjector,
+    kernels: Kernels,
+    tally: Tally,
+) -> list[list[Match]]:
+    """As `search` for each of several vectors, shape `(n, width)`, that have a direction.
+
+    The vector of the question does not count.
+    """
+    _, top_k, threshold, allowed, exact = question
+    find_many = kernels.find_many
+    if find_many is None or allowed is not None or not snapshot.live_rows:
+        return [
+            search(snapshot, (vector, *question[1:]), projector, kernels, tally)
+            for vector in vectors
+        ]
+    directory = snapshot.directory
+    table = directory.table(snapshot)
+    room = min(top_k, snapshot.live_rows)
+    coded = snapshot.projected and not exact
+    width = vectors.shape[1]
+    matrix = projector.matrix(width) if coded else _no_matrix(width)
+    answers: list[list[Match]] = []
+    step = max(1, _MANY_ROOM // room)
+    for start in range(0, len(vectors), step):
+        some = vectors[start : start + step]
+        places = np.empty((len(some), room), np.int64)
+        scores = np.empty((len(some), room), np.float64)
+        counts = np.empty(len(some), np.int64)
+        scored, scanned = find_many(
+            some, matrix, table, directory.row_bytes, snapshot.epoch, threshold,
+            THRESHOLD_SIGMAS, TOP_K_SIGMAS, _NO_MASK, places, scores, counts,
+        )  # fmt: skip
+        tally.scanned += scanned
+        tally.rescored += scored
+        for found, own_places, own_scores in zip(counts.tolist(), places, scores, strict=True):
+            answers.append(_matches(snapshot, own_places[:found], own_scores[:found]))
+    return answers
+
+
 def _found(
     snapshot: Snapshot,
     question: Question,
@@ -137,11 +181,13 @@ def _found(
         raise refuse(vector, "the vector")
     tally.scanned += scanned
     tally.rescored += scored
-    if not found:
-        return []
+    return _matches(snapshot, places[:found], scores[:found]) if found else []
+
+
+def _matches(snapshot: Snapshot, places: _Positions, scores: _Scores) -> list[Match]:
     chunks = snapshot.chunks
     matches: list[Match] = []
-    for place, score in zip(places[:found].tolist(), scores[:found].tolist(), strict=True):
+    for place, score in zip(places.tolist(), scores.tolist(), strict=True):
         chunk = chunks[place >> ROW_BITS]
         row = chunk.row_at(place & ROW_MASK)
         matches.append(Match(chunk.ids[row], score, chunk.payloads[row]))

@@ -33,8 +33,8 @@ _log = logging.getLogger("prismresonance")
 # another Python thread is busy. That is worth it only for a loop of 200 us or more, which is about
 # this many components of 16 bits.
 _LONG_ELEMENTS = 1 << 22
-# A query by sign codes takes 30 to 300 us from this many rows on: then queries run in parallel.
-_LONG_CODES = 1 << 16
+# A query by sign codes takes 100 us and more from this many rows on.
+_LONG_CODES = 1 << 19
 _LONG_IDS = 1 << 12
 
 _N, _F = types.int64, types.float64
@@ -45,6 +45,7 @@ _I4 = types.Array(types.int32, 1, "C")
 _I8 = types.Array(types.int64, 1, "C")
 _U1 = types.Array(types.uint8, 1, "C")
 _FLOATS = types.Array(types.float32, 2, "C")
+_DOUBLES = types.Array(types.float64, 2, "C")
 _READ_ONLY = types.Array(types.float32, 2, "C", readonly=True)
 _WORDS = types.Array(types.int16, 2, "C")
 _BYTES = types.Array(types.int8, 2, "C")
@@ -66,6 +67,14 @@ _SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
     "find": (
         source_of(find_source.find),
         (_TRIPLE(_F4, _READ_ONLY, _DIRECTORY, _N, _N, _F, _F, _F, _U1, _I8, _F8),),
+    ),
+    "find_many": (
+        source_of(find_source.find_many),
+        (
+            _PAIR(
+                _FLOATS, _READ_ONLY, _DIRECTORY, _N, _N, _F, _F, _F, _U1, _DIRECTORY, _DOUBLES, _I8
+            ),
+        ),
     ),
     "locate_ids": (source_of(row_map.locate_ids), (types.void(_I8, _I8, _I8),)),
     "store_ids": (source_of(row_map.store_ids), (_N(_I8, _I8, _I8),)),
@@ -94,6 +103,7 @@ _PARTS: tuple[tuple[Any, Any], ...] = (
 # and the sums of `quantise` decide what is stored.
 _FAST: dict[Callable[..., Any], bool | set[str]] = {
     source_of(find_source.find): False,
+    source_of(find_source.find_many): False,
     rows_source.quantise: {"reassoc", "contract"},
     rows_source.exact: False,
 }
@@ -123,6 +133,8 @@ class CompiledKernels:
                 yield
         for nogil, functions in ((False, self._held), (True, self._released)):
             for name, (source, signatures) in _SOURCES.items():
+                if name == "find_many" and not nogil:
+                    continue  # many queries are always worth the wait for the GIL
                 functions[name] = _compile(source, signatures, nogil=nogil, folder=self._folder)
                 yield
 
@@ -155,6 +167,28 @@ class CompiledKernels:
             admitted, places, scores,
         )  # fmt: skip
         return found
+
+    def find_many(
+        self,
+        vectors: npt.NDArray[np.float32],
+        matrix: npt.NDArray[np.float32],
+        directory: npt.NDArray[np.int64],
+        row_bytes: int,
+        epoch: int,
+        threshold: float,
+        threshold_sigmas: float,
+        top_k_sigmas: float,
+        admitted: npt.NDArray[np.uint8],
+        places: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+        counts: npt.NDArray[np.int64],
+    ) -> tuple[int, int]:
+        """Find the best rows for each of several queries; see `find.find_many`."""
+        work: tuple[int, int] = self._released["find_many"](
+            vectors, matrix, directory, row_bytes, epoch, threshold, threshold_sigmas,
+            top_k_sigmas, admitted, places, scores, counts,
+        )  # fmt: skip
+        return work
 
     def quantise(
         self,

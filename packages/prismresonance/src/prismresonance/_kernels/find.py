@@ -48,7 +48,9 @@ from prismresonance._kernels.scores import (
 )
 from prismresonance._kernels.signs import fill_tables, next_block, quantised_weights, sign_bar
 
-__all__ = ["all_rows", "collect", "fill_reach", "find", "offer_all", "rest", "sign_bar"]
+__all__ = [
+    "all_rows", "collect", "fill_reach", "find", "find_many", "offer_all", "rest", "sign_bar",
+]  # fmt: skip
 
 _Floats = npt.NDArray[np.float32]
 _Integers = npt.NDArray[np.int16]
@@ -386,3 +388,48 @@ def find(
         scored, scanned = scored + more, scanned + again
     settle(scores, places, held)
     return held, scored, scanned
+
+
+@part
+def find_many(
+    vectors: npt.NDArray[np.float32],
+    matrix: npt.NDArray[np.float32],
+    directory: _Directory,
+    row_bytes: int,
+    epoch: int,
+    threshold: float,
+    threshold_sigmas: float,
+    top_k_sigmas: float,
+    admitted: npt.NDArray[np.uint8],
+    places: _Places,
+    scores: _Scores,
+    counts: npt.NDArray[np.int64],
+) -> tuple[int, int]:
+    """Find the best rows for each of several queries, all of which have a direction.
+
+    Args:
+        vectors: Shape `(n, width)`: the queries.
+        matrix: As in `find`.
+        directory: As in `find`.
+        row_bytes: As in `find`.
+        epoch: As in `find`.
+        threshold: As in `find`.
+        threshold_sigmas: As in `find`.
+        top_k_sigmas: As in `find`.
+        admitted: As in `find`.
+        places: Shape `(n, k)`, written.
+        scores: Shape `(n, k)`, written.
+        counts: Shape `(n,)`, written: how many were found for each.
+
+    Returns:
+        How many rows were scored exactly, and how many were scanned.
+    """
+    scored, scanned = 0, 0
+    for number in range(vectors.shape[0]):
+        found, more_scored, more_scanned = find(
+            vectors[number], matrix, directory, row_bytes, epoch, threshold, threshold_sigmas,
+            top_k_sigmas, admitted, places[number], scores[number],
+        )  # fmt: skip
+        counts[number] = found
+        scored, scanned = scored + more_scored, scanned + more_scanned
+    return scored, scanned

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Find", "Integers", "Kernels"]
+__all__ = ["Find", "FindMany", "Integers", "Kernels"]
 
 Integers: TypeAlias = npt.NDArray[np.int16] | npt.NDArray[np.int8]
 """Stored rows."""
@@ -35,6 +35,28 @@ class Find(Protocol):
         """Find the best rows of a snapshot; see `find.find`."""
 
 
+class FindMany(Protocol):
+    """Several queries in one call."""
+
+    def __call__(
+        self,
+        vectors: npt.NDArray[np.float32],
+        matrix: npt.NDArray[np.float32],
+        directory: npt.NDArray[np.int64],
+        row_bytes: int,
+        epoch: int,
+        threshold: float,
+        threshold_sigmas: float,
+        top_k_sigmas: float,
+        admitted: npt.NDArray[np.uint8],
+        places: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+        counts: npt.NDArray[np.int64],
+        /,
+    ) -> tuple[int, int]:
+        """Find the best rows for each of several queries; see `find.find_many`."""
+
+
 class Kernels(Protocol):
     """The inner loops; see `plain` for what each does.
 
@@ -45,6 +67,10 @@ class Kernels(Protocol):
     @property
     def find(self) -> Find | None:
         """A whole query in one call, if these kernels have that."""
+
+    @property
+    def find_many(self) -> FindMany | None:
+        """Several queries in one call, likewise."""
 
     def quantise(
         self,

@@ -12,8 +12,8 @@ from prismresonance._kernels.interface import Integers
 from prismresonance._kernels.slots import locate_ids, store_ids
 
 __all__ = [
-    "disagreements", "dots", "encode", "estimate", "exact", "find", "locate_ids", "quantise",
-    "store_ids",
+    "disagreements", "dots", "encode", "estimate", "exact", "find", "find_many", "locate_ids",
+    "quantise", "store_ids",
 ]  # fmt: skip
 
 # OpenBLAS hands a matrix-vector product of 9216 elements or more to its thread pool. On a busy
@@ -22,7 +22,7 @@ __all__ = [
 _ONE_THREAD_ELEMENTS = 9215
 _BLOCK_ELEMENTS = 1 << 17  # 1 MB of float64 at a time: stays in the cache
 
-find = None
+find = find_many = None
 """numpy takes a query step by step: see `_search`."""
 
 _Float = TypeVar("_Float", np.float32, np.float64)
