@@ -1,8 +1,8 @@
 """Pairs of the package `fow-cache`: does an empty cache that heard one question serve the other?
 
-Source: fow-cache 0.1.0, data by Mabon ap Gwyn, CC BY 4.0, read from the installed package and judged
-by its own `evaluate` as it comes, which counts pairs that depend on the application as traps. Its
-labels were written by language models and reviewed in part, says its author.
+Source: fow-cache 0.1.0, data by Mabon ap Gwyn, CC BY 4.0, read from the installed package and
+judged by its own `evaluate` as it comes, which counts pairs that depend on the application as
+traps. Its labels were written by language models and reviewed in part, says its author.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from answering.asking import US
 from answering.model import LLM
+from answering.rules import COSINES
 from contestant import optional
 from prism.cache import PrismCache
 from prismresonance.embed import Embedder
 
 FOW = "fow_cache"
 QUESTIONS, CONVERSATIONS = "questions", "conversations"
-COSINES = (0.60, 0.80, 0.90)
 
 Message = dict[str, str]
 
@@ -56,8 +56,8 @@ def served_pairs(
     judges: list[tuple[str, str, Callable[[Any, Any], bool]]] = [
         (QUESTIONS, US, functools.partial(_serves, embedder)),
         *(
-            (QUESTIONS, f"cosine {least:.2f}", functools.partial(_is_near, embedder, least))
-            for least in COSINES
+            (QUESTIONS, name, functools.partial(_is_near, embedder, least))
+            for name, least in COSINES.items()
         ),
         (CONVERSATIONS, f"{US}, history in the scope", functools.partial(_serves_chat, embedder)),
         (CONVERSATIONS, f"{US}, last message alone", functools.partial(_serves_last, embedder)),

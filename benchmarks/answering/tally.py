@@ -7,7 +7,7 @@ from typing import Any
 
 from answering.streams import Stream
 
-_POINTS = 20
+_POINTS = 10
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Tally:
         tokens: Input and output tokens of all calls; `None` where no model was called.
         seconds: Time of the whole stream.
         metrics: What the cache itself says, if it counts.
-        course: `(requests, hits, wrong)` so far, at twenty points of the way.
+        course: `(requests, hits, wrong)` so far, at ten points of the way.
     """
 
     data: str

@@ -82,11 +82,12 @@ class KeptVectors:
         """Give the kept rows, embedding what is missing."""
         if self.is_live:
             return self._embedder.embed(texts)
-        try:
-            return np.stack([self._rows[text] for text in texts])
-        except (KeyError, ValueError):  # not seen yet, or no texts at all
+        if any(text not in self._rows for text in texts):
             self.learn(texts)
-        return np.stack([self._rows[text] for text in texts]) if texts else np.empty((0, self.dim))
+        rows = np.empty((len(texts), self.dim), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            row[:] = self._rows[text]
+        return rows
 
     def learn(
         self,
