@@ -29,6 +29,7 @@ Vectors are kept on disk and looked up: the streams' time is the cache's, withou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -76,8 +77,8 @@ def main(argv: Sequence[str]) -> int:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
-        run = _Run(options, bar)
+    bar = Progress(*columns, console=console)
+    with bar, contextlib.closing(_Run(options, bar)) as run:
         for part in options.only:
             getattr(run, part)()
     found = run.found
@@ -188,6 +189,11 @@ class _Run:
                     self._bar.advance(task, passed_s)
 
                 self.found.loads.append(run_load(plan, embedder, advance))
+
+    def close(self) -> None:
+        """Close the files of vectors."""
+        for vectors in self._vectors.values():
+            vectors.close()
 
     def _ask(self, drawn: Stream, vectors: KeptVectors) -> None:
         where = f"{drawn.name} {drawn.seed}"

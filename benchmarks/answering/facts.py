@@ -3,7 +3,7 @@
 Every intent has four facts of the seven kinds below, drawn by its name. The values come from short
 lists that all intents of a data set share, and intents whose names begin with the same word share
 their menu and their team: so answers to different intents have most words in common, often some
-facts as well, and no number tells an intent by itself. All four facts together do.
+facts as well, and hardly a number tells an intent by itself. All four facts together do.
 """
 
 from __future__ import annotations

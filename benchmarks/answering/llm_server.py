@@ -26,11 +26,13 @@ class Client:
     def __init__(self, port: int) -> None:
         self._port = port
         self._own = threading.local()
+        self._connections: list[HTTPConnection] = []
 
     def ask(self, question: str) -> Reply[str]:
         """Send one question and read the answer with its usage."""
         if not hasattr(self._own, "connection"):
             self._own.connection = HTTPConnection(HOST, self._port, timeout=_TIMEOUT_S)
+            self._connections.append(self._own.connection)
         messages = [{"role": "user", "content": question}]
         body = json.dumps({"model": LLM, "messages": messages})
         connection: HTTPConnection = self._own.connection
@@ -41,6 +43,11 @@ class Client:
             output_tokens=reply["usage"]["completion_tokens"],
         )
         return Reply(reply["choices"][0]["message"]["content"], usage)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for connection in self._connections:
+            connection.close()
 
 
 @contextlib.contextmanager
@@ -54,7 +61,8 @@ def served(intents: Mapping[str, str], *, latency_s: float, seed: int) -> Iterat
     process.start()
     theirs.close()
     try:
-        yield Client(ours.recv())
+        with ours, contextlib.closing(Client(ours.recv())) as client:
+            yield client
     finally:
         process.terminate()
         process.join()

@@ -61,6 +61,9 @@ class KeptVectors:
         self._file = sqlite3.connect(
             folder / f"{name}.db", check_same_thread=False, timeout=60, isolation_level=None
         )
+        # What a crash of the machine loses can be embedded again.
+        self._file.execute("PRAGMA journal_mode=WAL")
+        self._file.execute("PRAGMA synchronous=NORMAL")
         self._file.execute("CREATE TABLE IF NOT EXISTS vectors(text BLOB PRIMARY KEY, row BLOB)")
 
     @property
@@ -115,6 +118,10 @@ class KeptVectors:
                 self._file.execute("BEGIN")
                 self._file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", kept)
                 self._file.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
     def _read(self, text: str) -> bool:
         found = self._file.execute("SELECT row FROM vectors WHERE text = ?", (_key(text),))
