@@ -97,7 +97,6 @@ def main(argv: Sequence[str]) -> int:
         "absent": _absent(),
         "embedding_s": run.embedding_s,
         "goals": [asdict(goal) for goal in goals(found)],
-        "streams": run.streams_drawn,
         **asdict(found),
     }  # fmt: skip
     if options.output is not None:
@@ -117,14 +116,12 @@ class _Run:
 
     Attributes:
         found: What was measured.
-        streams_drawn: What the streams are like.
         embedding_s: Seconds that went into vectors that were not kept yet, by embedder.
     """
 
     def __init__(self, options: argparse.Namespace, bar: Progress) -> None:
         self._options, self._bar = options, bar
         self.found = Findings()
-        self.streams_drawn: list[dict[str, Any]] = []
         self._vectors: dict[str, KeptVectors] = {}
 
     @property
@@ -197,16 +194,7 @@ class _Run:
 
     def _ask(self, drawn: Stream, vectors: KeptVectors) -> None:
         where = f"{drawn.name} {drawn.seed}"
-        self.streams_drawn.append(
-            {
-                "data": drawn.data,
-                "kind": drawn.kind,
-                "seed": drawn.seed,
-                "requests": len(drawn.requests),
-                "repeated_share": drawn.repeated_share,
-                "possible_share": drawn.possible_share,
-            }
-        )
+        self.found.streams.append(drawn.described())
         for target in TARGETS:
             steps = self._steps(f"{where}: {US}, {target:.0%}")
             self.found.tallies.append(ask_stream(drawn, vectors, target=target, track=steps))
@@ -240,9 +228,8 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         prog="hatch run bench cache",
         description=__doc__,
         epilog=(
-            "A whole run takes about forty minutes on two cores, twelve of them for the users; "
-            "its first one some minutes more, for vectors. "
-            "--only streams --seeds 1 gives an impression in five."
+            "A whole run takes about 25 minutes on two cores, twelve of them for the users; the "
+            "first one some minutes more, for vectors. --only streams --seeds 1 takes three."
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -312,10 +299,10 @@ def _show(document: dict[str, Any], found: Findings) -> None:
     console.print(f"{document['cpu']}, {document['cores']} cores, load {document['load']}")
     for who, why in document["absent"].items():
         console.print(f"without {who}: {why}")
-    for drawn in document["streams"]:
+    for drawn in found.streams:
         console.print(
-            f"{drawn['data']} {drawn['kind']} {drawn['seed']}: {drawn['requests']:,} requests, "
-            f"{drawn['repeated_share']:.1%} repeat a text, {drawn['possible_share']:.1%} an intent"
+            f"{drawn.data} {drawn.kind} {drawn.seed}: {drawn.requests:,} requests, "
+            f"{drawn.repeated_share:.1%} repeat a text, {drawn.possible_share:.1%} an intent"
         )
     for table in report(found):
         console.print(table)

@@ -15,6 +15,7 @@ HITS, COURSE = "cache-hits.svg", "cache-course.svg"
 
 _OURS = "#0b5394"
 _TARGET_COLOURS = dict(zip(TARGETS, ("#0b5394", "#6fa8dc", "#a64d79"), strict=True))
+_TICKS = (0, 0.5, 1, 2, 5, 10, 20)
 _OTHERS = ("#cc4125", "#7f6000", "#38761d", "#999999")
 
 
@@ -34,7 +35,7 @@ def draw_tallies(tallies: Sequence[Tally], folder: Path) -> list[str]:
             panel(place, [tally for tally in tallies if (tally.data, tally.kind) == stream])
             place.set_title(" ".join(stream))
             place.grid(visible=True, alpha=0.2)
-        axes.flat[0].legend(fontsize="small")
+        axes.flat[0].legend(fontsize="small", loc="best")
         figure.tight_layout()
         figure.savefig(folder / name, metadata={"Date": None})
         pyplot.close(figure)
@@ -56,7 +57,8 @@ def _hits(axes: Any, tallies: Sequence[Tally]) -> None:
     for target in TARGETS:
         axes.axvline(100 * target, color=_OURS, linewidth=0.5, linestyle=":")
     axes.set_xscale("symlog", linthresh=1)
-    axes.set(xlabel="wrong answers, % of requests", ylabel="hits, % of requests", xlim=(0, None))
+    axes.set_xticks(_TICKS, labels=[str(tick) for tick in _TICKS])
+    axes.set(xlabel="wrong answers, % of requests", ylabel="hits, % of requests", xlim=(-0.1, 40))
 
 
 def _course(axes: Any, tallies: Sequence[Tally]) -> None:

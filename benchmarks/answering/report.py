@@ -16,6 +16,8 @@ from answering.pairs import Served
 from answering.tally import Tally
 from answering.threads import Throughput
 
+_MET = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}
+
 
 def report(found: Findings) -> Iterator[Table]:
     """Show what was measured, part by part."""
@@ -42,7 +44,7 @@ def goal_table(goals: Sequence[Goal]) -> Table:
             goal.figure,
             goal.goal,
             goal.measured,
-            "[green]yes[/green]" if goal.met else "[red]no[/red]",
+            _MET[goal.met],
         )
     return table
 
@@ -126,7 +128,7 @@ def _load_table(loads: Sequence[Load]) -> Table:
         "users before a mock provider that takes 80 ms, over HTTP",
         ["questions, users"],
         [
-            "requests", "distinct", "hits", "dict", "wrong", "p50\nms", "p95\nms", "hit\np50 ms",
+            "asked", "texts", "hits", "dict", "wrong", "p50\nms", "p95\nms", "hit\np50 ms",
             "miss\np50 ms", "saved\ntokens", "saved\nUSD",
         ],
     )  # fmt: skip
