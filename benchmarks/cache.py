@@ -89,8 +89,8 @@ def main(argv: Sequence[str]) -> int:
         "options": {
             name: getattr(options, name)
             for name in (
-                "only", "embedder", "seeds", "questions", "entries", "load_scale", "think_s",
-                "quick",
+                "only", "embedder", "seeds", "questions", "pause_ms", "entries", "load_scale",
+                "think_s", "quick",
             )
         },
         "void": options.quick,
@@ -197,7 +197,15 @@ class _Run:
         self.found.streams.append(drawn.described())
         for target in TARGETS:
             steps = self._steps(f"{where}: {US}, {target:.0%}")
-            self.found.tallies.append(ask_stream(drawn, vectors, target=target, track=steps))
+            self.found.tallies.append(
+                ask_stream(
+                    drawn,
+                    vectors,
+                    target=target,
+                    track=steps,
+                    pause_s=self._options.pause_ms / 1e3,
+                )
+            )
         rules = apply_rules(drawn, vectors, track=self._steps(f"{where}: rules of others"))
         self.found.tallies += rules
 
@@ -239,6 +247,14 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--questions", type=int, help="a stream's length (8000)")
     parser.add_argument("--seeds", type=int, help="streams of each set and kind (3)")
+    parser.add_argument(
+        "--pause-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="time between the requests of a stream (0: as fast as answers come, so that what a "
+        "cache does in the background has to keep up with a thousand requests a second)",
+    )
     parser.add_argument("--entries", type=int, help="answers in the cache that is timed (10000)")
     parser.add_argument(
         "--embedder",

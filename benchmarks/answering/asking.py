@@ -19,7 +19,13 @@ Track = Callable[[Iterable[Request]], Iterable[Request]]
 
 
 def ask_stream(
-    stream: Stream, embedder: Embedder, *, target: float, track: Track, **settings: Any
+    stream: Stream,
+    embedder: Embedder,
+    *,
+    target: float,
+    track: Track,
+    pause_s: float = 0.0,
+    **settings: Any,
 ) -> Tally:
     """Ask a new cache every request of a stream, one after the other.
 
@@ -32,6 +38,8 @@ def ask_stream(
         embedder: The cache's embedder.
         target: The cache's `max_error`.
         track: Shows progress.
+        pause_s: Time between an answer and the next request, in which the cache may do what it
+            does in the background.
         settings: Further settings of `PrismCache.build`.
     """
     model = RewordingModel(stream.seed)
@@ -46,6 +54,8 @@ def ask_stream(
             wrong = hit and model.intent_of(answer) != request.intent
             answered += not hit
             tally.count(hit=hit, wrong=wrong, length=length)
+            if pause_s:
+                time.sleep(pause_s)
         tally.seconds = time.perf_counter() - began
         metrics = cache.metrics().as_dict()
     # Closed: checks that were on their way are done or will never be.
