@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,8 +14,8 @@ PACKAGES = ("prismresonance", "numpy", "numba", "faiss-cpu", "hnswlib", "usearch
 _UNITS = {"K": 1 << 10, "M": 1 << 20}
 
 
-def facts() -> dict[str, object]:
-    """Describe the machine, without its name."""
+def facts(packages: Sequence[str] = PACKAGES) -> dict[str, object]:
+    """Describe the machine, without its name, and the versions of these packages."""
     return {
         "machine": platform.machine(),
         "system": platform.system(),
@@ -23,7 +24,7 @@ def facts() -> dict[str, object]:
         "caches_bytes": caches(),
         "memory_bytes": memory_bytes(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: _version(name) for name in packages},
     }
 
 

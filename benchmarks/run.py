@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 BENCHMARKS = {
+    "cache": "PrismCache from outside: hits, wrong hits, latency, load, beside rules of others",
     "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
 }

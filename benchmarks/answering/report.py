@@ -1,0 +1,165 @@
+"""A run of the cache benchmark for the eye."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from statistics import mean
+
+from rich.table import Table
+
+from answering.asking import US
+from answering.faq import ColdFaq
+from answering.goals import Findings, Goal
+from answering.latency import Latency
+from answering.load import Load
+from answering.pairs import Served
+from answering.tally import Tally
+from answering.threads import Throughput
+
+_MET = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}
+
+
+def report(found: Findings) -> Iterator[Table]:
+    """Show what was measured, part by part."""
+    for data, kind in dict.fromkeys((tally.data, tally.kind) for tally in found.tallies):
+        runs = [tally for tally in found.tallies if (tally.data, tally.kind) == (data, kind)]
+        yield _stream_table(f"{data} {kind}", runs)
+    if found.pairs:
+        yield _pair_table(found.pairs)
+    if found.faq:
+        yield _faq_table(found.faq)
+    if found.latencies:
+        yield _latency_table(found.latencies)
+    if found.throughput:
+        yield _throughput_table(found.throughput)
+    if found.loads:
+        yield _load_table(found.loads)
+
+
+def goal_table(goals: Sequence[Goal]) -> Table:
+    """Show goals and figures beside each other."""
+    table = _table("goals", ["figure", "goal", "measured"], ["met"])
+    for goal in goals:
+        table.add_row(
+            goal.figure,
+            goal.goal,
+            goal.measured,
+            _MET[goal.met],
+        )
+    return table
+
+
+def _stream_table(name: str, tallies: Sequence[Tally]) -> Table:
+    seeds = len({tally.seed for tally in tallies})
+    table = _table(
+        f"{name}: {tallies[0].requests:,} requests, mean of {seeds} seeds (worst)",
+        ["who"],
+        ["hits", "wrong", "calls", "of them\nchecks", "tokens", "saved\ntokens", "saved\nUSD"],
+    )
+    for who, target in dict.fromkeys((tally.who, tally.target) for tally in tallies):
+        runs = [tally for tally in tallies if (tally.who, tally.target) == (who, target)]
+        worst = max(tally.wrong_share for tally in runs)
+        row = [
+            who if target is None else f"{who}, max_error {target:.0%}",
+            f"{mean(t.hit_share for t in runs):.1%}",
+            f"{mean(t.wrong_share for t in runs):.2%} ({worst:.2%})",
+            f"{mean(t.calls for t in runs):,.0f}",
+        ]
+        if who == US:
+            row += [
+                f"{mean(t.checks for t in runs):,.0f}",
+                f"{mean(t.tokens or 0 for t in runs):,.0f}",
+                f"{mean((t.metrics or {})['tokens_saved'] for t in runs):,.0f}",
+                _usd([(t.metrics or {})["cost_saved_usd"] for t in runs]),
+            ]
+        table.add_row(*row)
+    return table
+
+
+def _pair_table(pairs: Sequence[Served]) -> Table:
+    table = _table(
+        "fow-cache pairs, an empty cache for each",
+        ["pairs", "who"],
+        ["count", "traps served", "same answer served"],
+    )
+    for row in pairs:
+        table.add_row(row.pairs, row.who, str(row.count), f"{row.traps:.3f}", f"{row.same:.3f}")
+    return table
+
+
+def _faq_table(faq: ColdFaq) -> Table:
+    table = _table("a cold cache with the demo's FAQ, default settings", ["what"], ["share"])
+    table.add_row(f"{faq.others} other ways to ask: served", f"{faq.served:.1%}")
+    table.add_row("served with another answer", f"{faq.wrong:.1%}")
+    table.add_row("the same while their own answer is absent", f"{faq.absent_served:.1%}")
+    return table
+
+
+def _latency_table(latencies: Sequence[Latency]) -> Table:
+    table = _table(
+        "one thread on one core",
+        ["what", "embedder"],
+        ["entries", "asked", "least us", "median us", "p99 us", "CPU us"],
+    )
+    for row in latencies:
+        timing = row.timing
+        table.add_row(
+            row.what,
+            row.model_id,
+            f"{row.entries:,}",
+            str(timing.queries),
+            *(
+                f"{time_us:,.0f}" if time_us >= 100 else f"{time_us:.1f}"
+                for time_us in (timing.min_us, timing.median_us, timing.p99_us, timing.cpu_us)
+            ),
+        )
+    return table
+
+
+def _throughput_table(found: Throughput) -> Table:
+    table = _table("exact tier, hits a second", ["threads"], ["hits a second"])
+    table.add_row("1", f"{found.one:,.0f}")
+    table.add_row(str(found.threads), f"{found.many:,.0f}")
+    return table
+
+
+def _load_table(loads: Sequence[Load]) -> Table:
+    table = _table(
+        "users before a mock provider that takes 80 ms, over HTTP",
+        ["questions, users"],
+        [
+            "asked", "texts", "hits", "dict", "wrong", "p50\nms", "p95\nms", "hit\np50 ms",
+            "miss\np50 ms", "saved\ntokens", "saved\nUSD",
+        ],
+    )  # fmt: skip
+    for load in loads:
+        metrics = load.metrics
+        table.add_row(
+            f"{load.plan.pool}, {load.plan.users} for {load.plan.seconds:.3g} s",
+            f"{load.requests:,}",
+            f"{load.distinct:,}",
+            f"{load.hit_rate:.1%}",
+            f"{load.dict_rate:.1%}",
+            f"{load.wrong_rate:.2%}",
+            *(
+                "" if time_ms is None else f"{time_ms:.1f}"
+                for time_ms in (load.p50_ms, load.p95_ms, load.hit_p50_ms, load.miss_p50_ms)
+            ),
+            f"{metrics['tokens_saved']:,}",
+            _usd([metrics["cost_saved_usd"]]),
+        )
+    return table
+
+
+def _usd(prices: Sequence[float | None]) -> str:
+    known = [price for price in prices if price is not None]
+    return f"{mean(known):.2f}" if known else ""
+
+
+def _table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for name in names:
+        table.add_column(name, no_wrap=len(names) == 1)
+    for figure in figures:
+        table.add_column(figure, justify="right")
+    return table

@@ -1,0 +1,327 @@
+"""Does PrismCache answer right, how often, and how fast? Seen from outside, as a user sees it.
+
+Four parts, each of which can be run alone with --only:
+
+  streams  BANKING77 and CLINC150 asked through get_or_call, once at most and with popular intents,
+           with max_error 1, 2 and 5 %. The mock model words its answers anew at every call. On the
+           same vectors and requests: a dict of exact texts, cosine .80, and the default rules of
+           GPTCache and RedisVL (the rules, not the products)
+  pairs    the pairs of fow-cache, each in an empty cache, and the demo's FAQ in a cold one
+  latency  hits and misses in a cache with many entries, beside the real get() of GPTCache, and
+           16 threads against one on the exact tier
+  load     20 and 50 users before a provider that takes 80 ms over HTTP
+
+How to read it:
+
+  wrong    share of all requests that got the answer to another intent. An intent stands for an
+           answer; both sets have intents that people would tell apart by a hair
+  checks   calls that the cache made beside those that answered a request
+  once     every text once: no exact repeat helps. zipf: popular intents often, texts repeat
+  least    the shortest time of all questions: the easiest one at the quietest moment
+  CPU      median CPU time of the asking thread: what a busy machine changes least
+
+What is not measured: answers are right or wrong by intent, not by what they say; streams of
+chunks, expiry and restarts have tests, not figures.
+
+Vectors are kept on disk and looked up: the streams' time is the cache's, without the embedder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+import intents
+import machine
+from answering import gptcache_peer, pairs
+from answering.asking import TARGETS, US, ask_stream
+from answering.drawings import draw_tallies
+from answering.faq import cold_faq
+from answering.goals import Findings, goals
+from answering.latency import filled, latencies, peer_latencies
+from answering.load import POOLS, PUBLISHED, Plan, run_load
+from answering.report import goal_table, report
+from answering.rules import apply_rules
+from answering.streams import KINDS, Stream, stream
+from answering.threads import throughput
+from answering.vectors import KeptVectors, default_folder
+from contestant import optional
+from prismresonance.embed import MiniLMEmbedder, StaticEmbedder
+
+RESULTS = Path(__file__).parent / "results"
+PARTS = ("streams", "pairs", "latency", "load")
+PACKAGES = (
+    "prismlib-cache", "prismresonance", "numpy", "numba", "onnxruntime", "wordllama",
+    "genai-prices", "gptcache", "faiss-cpu", "fow-cache",
+)  # fmt: skip
+
+Track = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command line."""
+    options = _options(argv)
+    console = Console(stderr=True)
+    load_before = machine.load()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    bar = Progress(*columns, console=console)
+    with bar, contextlib.closing(_Run(options, bar)) as run:
+        for part in options.only:
+            getattr(run, part)()
+    found = run.found
+    document = {
+        "command": "hatch run bench cache",
+        **machine.facts(PACKAGES),
+        "load": {"before": load_before, "after": machine.load()},
+        "options": {
+            name: getattr(options, name)
+            for name in (
+                "only", "embedder", "seeds", "questions", "pause_ms", "entries", "load_scale",
+                "think_s", "quick",
+            )
+        },
+        "void": options.quick,
+        "absent": _absent(),
+        "embedding_s": run.embedding_s,
+        "goals": [asdict(goal) for goal in goals(found)],
+        **asdict(found),
+    }  # fmt: skip
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        (options.output / "cache.json").write_text(json.dumps(document, indent=1) + "\n")
+        if found.tallies and not draw_tallies(found.tallies, options.output):
+            console.print("matplotlib is not installed: no drawings")
+    if options.json:
+        print(json.dumps(document))
+    else:
+        _show(document, found)
+    return 0
+
+
+class _Run:
+    """The parts of a run, and what they found.
+
+    Attributes:
+        found: What was measured.
+        embedding_s: Seconds that went into vectors that were not kept yet, by embedder.
+    """
+
+    def __init__(self, options: argparse.Namespace, bar: Progress) -> None:
+        self._options, self._bar = options, bar
+        self.found = Findings()
+        self._vectors: dict[str, KeptVectors] = {}
+
+    @property
+    def embedding_s(self) -> dict[str, float]:
+        return {name: round(vectors.embedding_s, 1) for name, vectors in self._vectors.items()}
+
+    def streams(self) -> None:
+        """Ask the streams."""
+        vectors = self._kept(self._options.embedder)
+        for data in intents.SETS:
+            for kind in KINDS:
+                for seed in range(1, self._options.seeds + 1):
+                    drawn = stream(data, kind, seed=seed, length=self._options.questions)
+                    vectors.learn(
+                        (request.text for request in drawn.requests),
+                        self._steps(f"{drawn.name} {seed}: embedding"),
+                    )
+                    self._ask(drawn, vectors)
+
+    def pairs(self) -> None:
+        """Judge the pairs and the FAQ."""
+        vectors = self._kept(self._options.embedder)
+        self.found.pairs = pairs.served_pairs(vectors, self._steps("fow-cache pairs"))
+        most = 2 if self._options.quick else 1_000
+        self.found.faq = cold_faq(vectors, self._steps("FAQ, cold"), most=most)
+
+    def latency(self) -> None:
+        """Time hits and misses."""
+        quick = self._options.quick
+        probes = 10 if quick else 300
+        for name in ("minilm", "static"):
+            prepared = filled(
+                self._kept(name),
+                entries=self._options.entries,
+                probes=probes,
+                track=self._steps(f"filling a cache, {name}"),
+            )
+            with prepared as cache:
+                for _ in self._steps(f"latency, {name}")(range(1)):
+                    self.found.latencies += latencies(cache, probes=probes)
+                if name != "minilm":
+                    continue
+                for _ in self._steps("latency, GPTCache")(range(1)):
+                    self.found.latencies += peer_latencies(cache, probes=probes)
+                self.found.throughput = throughput(
+                    cache.cache,
+                    list(cache.stored),
+                    seconds=0.05 if quick else 1.0,
+                    track=self._steps("threads on the exact tier"),
+                )
+
+    def load(self) -> None:
+        """Let users ask."""
+        embedder = _embedder(self._options.embedder)
+        for pool in POOLS:
+            for users, seconds, published in PUBLISHED:
+                scaled = seconds * self._options.load_scale
+                plan = Plan(pool, users, scaled, self._options.think_s, published, seed=1)
+                task = self._bar.add_task(f"load, {pool}, {users} users", total=scaled)
+
+                def advance(passed_s: float, task: Any = task) -> None:
+                    self._bar.advance(task, passed_s)
+
+                self.found.loads.append(run_load(plan, embedder, advance))
+
+    def close(self) -> None:
+        """Close the files of vectors."""
+        for vectors in self._vectors.values():
+            vectors.close()
+
+    def _ask(self, drawn: Stream, vectors: KeptVectors) -> None:
+        where = f"{drawn.name} {drawn.seed}"
+        self.found.streams.append(drawn.described())
+        for target in TARGETS:
+            steps = self._steps(f"{where}: {US}, {target:.0%}")
+            self.found.tallies.append(
+                ask_stream(
+                    drawn,
+                    vectors,
+                    target=target,
+                    track=steps,
+                    pause_s=self._options.pause_ms / 1e3,
+                )
+            )
+        rules = apply_rules(drawn, vectors, track=self._steps(f"{where}: rules of others"))
+        self.found.tallies += rules
+
+    def _kept(self, name: str) -> KeptVectors:
+        if name not in self._vectors:
+            self._vectors[name] = KeptVectors(_embedder(name), self._options.vectors)
+        return self._vectors[name]
+
+    def _steps(self, what: str) -> Callable[[Iterable[Any]], Iterable[Any]]:
+        return lambda items: self._bar.track(items, description=what)
+
+
+def _embedder(name: str) -> MiniLMEmbedder | StaticEmbedder:
+    return MiniLMEmbedder() if name == "minilm" else StaticEmbedder()
+
+
+def _absent() -> dict[str, str]:
+    absent = {}
+    if missing := gptcache_peer.missing():
+        absent["GPTCache get()"] = f"{missing} is not installed"
+    if optional(pairs.FOW) is None:
+        absent["fow-cache pairs"] = "fow-cache is not installed"
+    return absent
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="hatch run bench cache",
+        description=__doc__,
+        epilog=(
+            "A whole run takes about 25 minutes on two cores, twelve of them for the users; the "
+            "first one some minutes more, for vectors. --only streams --seeds 1 takes three."
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
+        help=f"parts to run, of {', '.join(PARTS)} (all)",
+    )  # fmt: skip
+    parser.add_argument("--questions", type=int, help="a stream's length (8000)")
+    parser.add_argument("--seeds", type=int, help="streams of each set and kind (3)")
+    parser.add_argument(
+        "--pause-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="time between the requests of a stream (0: as fast as answers come, so that what a "
+        "cache does in the background has to keep up with a thousand requests a second)",
+    )
+    parser.add_argument("--entries", type=int, help="answers in the cache that is timed (10000)")
+    parser.add_argument(
+        "--embedder",
+        choices=("minilm", "static"),
+        default="minilm",
+        help="for streams, pairs and load: the cache's default, or the static one, which is a "
+        "hundred times faster and tells questions apart less well (minilm). Latency takes both",
+    )
+    parser.add_argument(
+        "--load-scale",
+        type=float,
+        metavar="F",
+        help="the load test's times, 60 s and 300 s, are multiplied by this (1)",
+    )
+    parser.add_argument(
+        "--think-s",
+        type=float,
+        metavar="S",
+        help="mean time from an answer to the same user's next question (1)",
+    )
+    parser.add_argument(
+        "--vectors",
+        type=Path,
+        metavar="DIR",
+        default=default_folder(),
+        help="where vectors are kept (the user's cache folder)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="where cache.json and the drawings go (benchmarks/results; with --quick nowhere)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument(
+        "--quick", action="store_true", help="see whether it runs, in seconds; the figures are void"
+    )
+    options = parser.parse_args(argv)
+    defaults = (
+        {"questions": 100, "seeds": 1, "entries": 150, "load_scale": 1 / 300, "think_s": 0.1}
+        if options.quick
+        else {"questions": 8000, "seeds": 3, "entries": 10_000, "load_scale": 1.0, "think_s": 1.0}
+    )
+    for name, default in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, default)
+        if getattr(options, name) <= 0:
+            parser.error(f"--{name.replace('_', '-')} is above 0")
+    if options.output is None and not options.quick:
+        options.output = RESULTS
+    return options
+
+
+def _show(document: dict[str, Any], found: Findings) -> None:
+    """Print the tables, the goals last."""
+    console = Console()
+    console.width = max(console.width, 120)
+    console.print(f"{document['cpu']}, {document['cores']} cores, load {document['load']}")
+    for who, why in document["absent"].items():
+        console.print(f"without {who}: {why}")
+    for drawn in found.streams:
+        console.print(
+            f"{drawn.data} {drawn.kind} {drawn.seed}: {drawn.requests:,} requests, "
+            f"{drawn.repeated_share:.1%} repeat a text, {drawn.possible_share:.1%} an intent"
+        )
+    for table in report(found):
+        console.print(table)
+    console.print(goal_table(goals(found)))
+    if document["void"]:
+        console.print("[bold]--quick: every figure above is void[/bold]")
