@@ -14,7 +14,7 @@ import machine
 from bandwidth import BitFloor, FloatFloor
 from concurrency import Streaming, Threads, two_threads, while_streaming
 from contestant import FULL, PROJECTED, Contestant, Rows
-from ours import TENANT, Wave, WaveNumpyOnly
+from ours import TENANT, Wave, WaveBytes, WaveNumpyOnly
 from peers import FLAT, GRAPHS, FaissFlat, Numpy
 from prismresonance import PrismProjector
 from sentences import BLOCK, Sentences
@@ -32,6 +32,7 @@ _LINEUP: tuple[tuple[type[Contestant], str], ...] = (
     (FloatFloor, PROJECTED),
     (BitFloor, PROJECTED),
     (Wave, PROJECTED),
+    (WaveBytes, FULL),
     (Numpy, PROJECTED),
     *((kind, FULL) for kind in FLAT),
     (WaveNumpyOnly, FULL),
@@ -274,7 +275,8 @@ class Hall:
     def _crowd(self) -> None:
         """Measure several threads; the writer comes last, because it leaves dead rows behind."""
         title = f"{self._result.rows:,} rows:"
-        wanted = [seat for seat in self._seats if isinstance(seat.contestant, Wave | FaissFlat)]
+        kinds = (Wave, FaissFlat)
+        wanted = [seat for seat in self._seats if type(seat.contestant) in kinds]
         for seat in self._bar.track(wanted, description=f"{title} two threads"):
             self._result.threads.append(
                 two_threads(

@@ -146,19 +146,18 @@ def _first_answer(name: str, runs: list[list[float]]) -> FirstAnswer:
 
 
 def footprints(
-    kinds: Sequence[type[Contestant]],
+    kinds: Sequence[tuple[type[Contestant], int]],
     *,
     rows: int,
-    width: int,
     threads: int,
     track: Callable[[Iterable[Any]], Iterable[Any]],
 ) -> list[Footprint]:
-    """Fill a contestant of each kind in a process of its own; nothing without psutil."""
+    """Fill a contestant of each kind and width in its own process; nothing without psutil."""
     if machine.resident_bytes() is None:
         return []
     found = []
     context = get_context("spawn")
-    for kind in track(kinds):
+    for kind, width in track(kinds):
         here, there = context.Pipe(duplex=False)
         process = context.Process(target=_grow, args=(there, kind, rows, width, threads))
         process.start()

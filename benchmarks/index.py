@@ -40,17 +40,18 @@ from bandwidth import Speed, speeds
 from contest import Contest, Hall, Plan
 from contestant import Contestant
 from fresh import FirstAnswer, Footprint, first_answers, footprints
-from ours import Wave
+from ours import Wave, WaveBytes
 from peers import FLAT, GRAPHS
 from prismresonance.embed import MiniLMEmbedder, StaticEmbedder
 from ratios import Ratio, ratios
 from sentences import Sentences
-from tables import contest_tables, first_table, ratio_table, speed_table
+from tables import contest_tables, first_table, footprint_table, ratio_table, speed_table
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (10_000, 100_000)
 QUICK_SIZES = (2_000,)
 MOST_MINILM_ROWS = 10_000
+FOOTPRINT_WIDTHS = (64, 384)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -178,12 +179,16 @@ def _measure(
     )
     kinds: list[type[Contestant]] = [
         Wave,
+        WaveBytes,
         *(kind for kind in FLAT + GRAPHS if kind.missing() is None),
     ]
     weights = footprints(
-        kinds[:1] if options.quick else kinds,
-        rows=2_000 if options.quick else 20_000,
-        width=embedder.dim,
+        [
+            (kind, width)
+            for width in FOOTPRINT_WIDTHS
+            for kind in (kinds[:1] if options.quick else kinds)
+        ],
+        rows=3_000 if options.quick else 40_000,
         threads=threads,
         track=steps("memory of fresh processes"),
     )
@@ -213,6 +218,7 @@ def _show(
             console.print(f"  without {who}: {why}")
         for table in contest_tables(contest):
             console.print(table)
-    console.print(first_table(answers, weights))
+    console.print(first_table(answers))
+    console.print(footprint_table(weights))
     for contest in contests:
         console.print(ratio_table(contest.rows, found))

@@ -71,21 +71,32 @@ def ratio_table(rows: int, found: Sequence[Ratio]) -> Table:
     return table
 
 
-def first_table(answers: Sequence[FirstAnswer], footprints: Sequence[Footprint]) -> Table:
-    """Show what fresh processes say."""
+def first_table(answers: Sequence[FirstAnswer]) -> Table:
+    """Show how soon fresh processes answer."""
     table = _table(
-        f"fresh processes: first answer among {FIRST_ROWS:,} rows, and memory",
+        f"fresh processes: first answer among {FIRST_ROWS:,} rows",
         ["who"],
-        ["import ms", "answer ms", "CPU ms", "least ms", "bytes a row", "fixed MB"],
+        ["import ms", "answer ms", "CPU ms", "least ms"],
     )
-    weights = {row.contestant: row for row in footprints}
-    rows = {row.contestant: row for row in answers}
-    for name in dict.fromkeys([*rows, *weights]):
-        first, weight = rows.get(name), weights.get(name)
-        times = [first.import_ms, first.answer_ms, first.cpu_ms, first.least_ms] if first else []
-        sizes = [weight.bytes_a_row, weight.fixed_bytes / 1e6] if weight else []
-        cells = [f"{figure:,.0f}" for figure in times] or [""] * 4
-        table.add_row(name, *cells, *(f"{figure:,.0f}" for figure in sizes))
+    for row in answers:
+        times = (row.import_ms, row.answer_ms, row.cpu_ms, row.least_ms)
+        table.add_row(row.contestant, *(f"{figure:,.0f}" for figure in times))
+    return table
+
+
+def footprint_table(footprints: Sequence[Footprint]) -> Table:
+    """Show what a row weighs."""
+    widths = sorted({row.width for row in footprints})
+    table = _table(
+        "memory of fresh processes, bytes a row",
+        ["who"],
+        [*(f"{width} components" for width in widths), "fixed MB"],
+    )
+    for name in dict.fromkeys(row.contestant for row in footprints):
+        own = {row.width: row for row in footprints if row.contestant == name}
+        fixed = max(row.fixed_bytes for row in own.values()) / 1e6
+        sizes = (f"{own[width].bytes_a_row:,.0f}" if width in own else "" for width in widths)
+        table.add_row(name, *sizes, f"{fixed:,.0f}")
     return table
 
 

@@ -390,6 +390,8 @@ class WaveIndex:
             width=self._table.width,
             dim=self._projector.dim,
             projected=snapshot.projected,
+            cells=sum(0 if c.cells is None else len(c.cells.centres) for c in snapshot.chunks),
+            arranging=self._arranger.busy,
             size_bytes=self._table.size_bytes(),
             kernel=COMPILER.state,
             queries=sum(tally.queries for tally in tallies),

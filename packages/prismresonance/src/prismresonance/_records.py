@@ -59,7 +59,10 @@ class IndexStats:
         width: Width of the vectors; `None` before the first one.
         dim: Width of the projected space.
         projected: Whether queries search the projected space. A small index, or one whose vectors
-            are no wider than `dim`, is searched at full width.
+            are narrower than `dim`, is searched at full width.
+        cells: Groups of near rows, most of which a query with a threshold passes over; 0 in an
+            index of less than 300,000 rows.
+        arranging: Whether rows are being sorted into cells, in the background.
         size_bytes: Allocated bytes: arrays with their spare room, the lists that point to ids and
             payloads, and the id map. Not counted: the ids and payloads themselves, posting lists,
             and the projector's matrix (`4 * dim * width` bytes, shared by its indexes).
@@ -77,6 +80,8 @@ class IndexStats:
     width: int | None
     dim: int
     projected: bool
+    cells: int
+    arranging: bool
     size_bytes: int
     kernel: str
     queries: int
