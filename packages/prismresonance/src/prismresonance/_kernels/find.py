@@ -58,7 +58,10 @@ _Scores = npt.NDArray[np.float64]
 _Places = npt.NDArray[np.int64]
 _Directory = npt.NDArray[np.int64]
 
-_COLLECTED = 128  # rows to collect at least: each costs some nanoseconds, too few a second scan
+# Rows to collect at least: each costs some nanoseconds, too few cost a second scan. A query without
+# a threshold needs that one anyway, with the bar that the first rows give.
+_COLLECTED = 128
+_COLLECTED_AT_BAR = 2048
 _FIRST = 64  # rows to score before the k-th best score is taken for a bar
 _BATCH = 128  # rows between two looks at the k-th best score
 _DENSE_FROM = 4096  # rows to visit before asking whether reading all in order would be faster
@@ -341,7 +344,7 @@ def find(
 
     last = directory.shape[0] - 1
     rows = directory[last, START] + directory[last, LENGTH]
-    wanted = max(_COLLECTED if least == 0 else 2048, 8 * top_k)
+    wanted = max(_COLLECTED if least == 0 else _COLLECTED_AT_BAR, 8 * top_k)
     room = 3 * wanted
     if room > rows:
         room = wanted = rows + 1
