@@ -12,6 +12,7 @@ import numpy as np
 
 from prismresonance._cells import arrange
 from prismresonance._chunks import Chunk
+from prismresonance._fork_gate import FORK_GATE
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +33,6 @@ ARRANGE_FROM = 300_000
 
 _EXIT_WAIT_S = 5.0
 _stopping = threading.Event()
-_publishing = threading.Lock()
 
 
 class Arranger:
@@ -70,20 +70,22 @@ class Arranger:
             _log.info("rows stay without cells: %s", error)
 
     def _run(self) -> None:
+        FORK_GATE.enter()
         try:
             while parts := _arrangeable(self._table.snapshot):
                 snapshot = self._table.snapshot
                 dim = self._projector.dim
                 flat = Chunk.merged(parts, epoch=snapshot.epoch, dim=dim)
-                arranged = arrange(self._directions(flat), go_on=lambda: not _stopping.is_set())
+                arranged = arrange(self._directions(flat), go_on=_step)
                 if arranged is None:
                     return
                 new = flat.arrange(*arranged, dim=dim)
-                with _publishing:
-                    if not self._table.exchange([chunk for chunk, _ in parts], new, snapshot.epoch):
-                        return  # a compaction came between: the next write asks again
+                if not self._table.exchange([chunk for chunk, _ in parts], new, snapshot.epoch):
+                    return  # a compaction came between: the next write asks again
         except Exception as error:  # noqa: BLE001  the thread's top: rows are found without cells
             _log.warning("rows stay without cells: %s: %s", type(error).__name__, error)
+        finally:
+            FORK_GATE.leave()
 
     def _directions(self, chunk: Chunk) -> npt.NDArray[np.float32]:
         directions = self._projector.products(chunk.rows[: chunk.length])
@@ -108,6 +110,13 @@ def _arrangeable(snapshot: Snapshot) -> list[tuple[Chunk, int]]:
     return []
 
 
+def _step() -> bool:
+    """Let a fork come between two steps; says whether to go on."""
+    FORK_GATE.leave()
+    FORK_GATE.enter()
+    return not _stopping.is_set()
+
+
 def _stop() -> None:
     _stopping.set()
     for thread in threading.enumerate():
@@ -116,10 +125,3 @@ def _stop() -> None:
 
 
 atexit.register(_stop)
-if hasattr(os, "register_at_fork"):
-    # A fork while a thread of ours holds a table's lock would leave it held for ever in the child.
-    os.register_at_fork(
-        before=_publishing.acquire,
-        after_in_parent=_publishing.release,
-        after_in_child=_publishing.release,
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 
 import numpy as np
@@ -183,3 +184,25 @@ def test_cells_are_passed_over_and_no_match_is(monkeypatch):
     assert true > 200
     assert found >= 0.999 * true
     assert scanned < 0.6 * 200 * 70_000
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.usefixtures("only_compiled")
+def test_a_process_forked_off_meanwhile_goes_on(monkeypatch):
+    monkeypatch.setattr(arranger_module, "ARRANGE_FROM", 2_000)
+    monkeypatch.setattr(arranger_module, "ARRANGED_ROWS", 2_000)
+    monkeypatch.setattr(table_module, "_CHUNK_BYTES", 500 * (2 * WIDTH + 64))
+    random = np.random.default_rng(1)
+    index = WaveIndex(PrismProjector(tenant_id="t"))
+    for number in range(12):
+        index.add_many(random.standard_normal((3_000, WIDTH)))
+        child = os.fork()
+        if not child:
+            row_id = index.add(np.ones(WIDTH))
+            good = [match.id for match in index.query(np.ones(WIDTH), 1)] == [row_id]
+            index.add_many(random.standard_normal((3_000, WIDTH)))
+            settled(index)
+            os._exit(0 if good and len(index) == 3_000 * (number + 2) + 1 else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    settled(index)
+    assert index.stats().cells
