@@ -1,4 +1,4 @@
-"""What only a fresh process shows: how soon it answers after the import, and what a row weighs."""
+"""What only a fresh process shows: how soon it answers, anew or from disk, and a row's weight."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import machine
 from contestant import Contestant, optional
+from prismresonance import PrismProjector, WaveIndex
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -112,6 +116,29 @@ class Footprint:
     fixed_bytes: float
 
 
+@dataclass(frozen=True)
+class Opened:
+    """An index on disk, in the file cache, opened by fresh processes; medians, milliseconds.
+
+    Attributes:
+        rows: How many rows.
+        width: Their width.
+        save_ms: Saving them the first time.
+        again_ms: Saving again after 1,000 further rows.
+        disk_bytes: What they take on disk, a row.
+        open_ms: From the call of `open` to the first answer, imports not counted.
+        load_ms: numpy's `load` of the float32 rows alone, and one product with all of them.
+    """
+
+    rows: int
+    width: int
+    save_ms: float
+    again_ms: float
+    disk_bytes: float
+    open_ms: float
+    load_ms: float
+
+
 def first_answers(
     *, width: int, runs: int, track: Callable[[Iterable[int]], Iterable[int]]
 ) -> list[FirstAnswer]:
@@ -143,6 +170,59 @@ def first_answers(
 def _first_answer(name: str, runs: list[list[float]]) -> FirstAnswer:
     import_ms, answer_ms, cpu_ms = np.median(runs, axis=0).tolist()
     return FirstAnswer(name, import_ms, answer_ms, cpu_ms, min(run[0] + run[1] for run in runs))
+
+
+_OPENING = """
+import sys, time
+import numpy as np
+from prismresonance import WaveIndex
+folder, rows, query = sys.argv[1:]
+vector = np.load(query)
+start = time.perf_counter()
+match = WaveIndex.open(folder).query(vector, 1)[0]
+opened = time.perf_counter()
+assert match.id == 7, match
+best = int(np.argmax(np.load(rows) @ vector))
+loaded = time.perf_counter()
+assert best == 7, best
+print(1e3 * (opened - start), 1e3 * (loaded - opened))
+"""
+
+
+def opened(
+    *, rows: int, width: int, runs: int, track: Callable[[Iterable[int]], Iterable[int]]
+) -> Opened:
+    """Save an index of random rows, and open it in fresh processes."""
+    random = np.random.default_rng(0)
+    matrix = random.standard_normal((rows, width), dtype=np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        np.save(place / "rows.npy", matrix)
+        np.save(place / "query.npy", matrix[7])
+        index = WaveIndex(PrismProjector(tenant_id="benchmark"))
+        for start in range(0, rows, 10_000):
+            index.add_many(matrix[start : start + 10_000])
+        save_ms = _timed_ms(lambda: index.save(place / "index"))
+        disk = sum(path.stat().st_size for path in (place / "index").rglob("*") if path.is_file())
+        samples = []
+        for run in track(range(runs + 1)):
+            done = subprocess.run(
+                [sys.executable, "-c", _OPENING, place / "index", place / "rows.npy",
+                 place / "query.npy"],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            if run:
+                samples.append([float(figure) for figure in done.stdout.split()])
+        index.add_many(matrix[:1_000])
+        again_ms = _timed_ms(lambda: index.save(place / "index"))
+    open_ms, load_ms = np.median(samples, axis=0).tolist()
+    return Opened(rows, width, save_ms, again_ms, disk / rows, open_ms, load_ms)
+
+
+def _timed_ms(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return 1e3 * (time.perf_counter() - start)
 
 
 def footprints(

@@ -29,7 +29,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -39,13 +39,24 @@ import plots
 from bandwidth import Speed, speeds
 from contest import Contest, Hall, Plan
 from contestant import Contestant
-from fresh import FirstAnswer, Footprint, first_answers, footprints
+from fresh import FirstAnswer, Footprint, Opened, first_answers, footprints, opened
 from ours import Wave, WaveBytes
 from peers import FLAT, GRAPHS
 from prismresonance.embed import MiniLMEmbedder, StaticEmbedder
 from ratios import Ratio, ratios
 from sentences import Sentences
-from tables import contest_tables, first_table, footprint_table, ratio_table, speed_table
+from tables import (
+    contest_tables,
+    first_table,
+    footprint_table,
+    opened_table,
+    ratio_table,
+    speed_table,
+)
+
+Measured: TypeAlias = tuple[
+    list[Speed], list[Contest], list[FirstAnswer], list[Footprint], list[Opened]
+]
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = (10_000, 100_000)
@@ -62,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as bar:
         measured = _measure(options, bar)
-    speed, contests, answers, weights = measured
+    speed, contests, answers, weights, on_disk = measured
     found = [ratio for contest in contests for ratio in ratios(contest)]
     document = {
         "command": "hatch run bench index",
@@ -79,6 +90,7 @@ def main(argv: Sequence[str]) -> int:
         "bandwidth": [asdict(row) for row in speed],
         "first_answers": [asdict(row) for row in answers],
         "footprints": [asdict(row) for row in weights],
+        "opened": [asdict(row) for row in on_disk],
         "contests": [asdict(contest) for contest in contests],
     }
     if options.output is not None:
@@ -91,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         terminal = Console()
         terminal.width = max(terminal.width, 120)
-        _show(terminal, document, speed, contests, answers, weights, found)
+        _show(terminal, document, measured, found)
     return 0
 
 
@@ -146,9 +158,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _measure(
-    options: argparse.Namespace, bar: Progress
-) -> tuple[list[Speed], list[Contest], list[FirstAnswer], list[Footprint]]:
+def _measure(options: argparse.Namespace, bar: Progress) -> Measured:
     """Measure, from the machine to the fresh processes."""
     threads = machine.cores()
     plan = Plan(
@@ -192,19 +202,25 @@ def _measure(
         threads=threads,
         track=steps("memory of fresh processes"),
     )
-    return speed, contests, answers, weights
+    on_disk = [
+        opened(
+            rows=2_000 if options.quick else 1_000_000,
+            width=64,
+            runs=1 if options.quick else 5,
+            track=steps("opening from disk in fresh processes"),
+        )
+    ]
+    return speed, contests, answers, weights, on_disk
 
 
 def _show(
     console: Console,
     document: dict[str, Any],
-    speed: Sequence[Speed],
-    contests: Sequence[Contest],
-    answers: Sequence[FirstAnswer],
-    weights: Sequence[Footprint],
+    measured: Measured,
     found: Sequence[Ratio],
 ) -> None:
     """Print the tables, the comparisons last."""
+    speed, contests, answers, weights, on_disk = measured
     console.print(f"{document['cpu']}, {document['cores']} cores, load {document['load']}")
     console.print(speed_table(speed))
     for contest in contests:
@@ -220,5 +236,6 @@ def _show(
             console.print(table)
     console.print(first_table(answers))
     console.print(footprint_table(weights))
+    console.print(opened_table(on_disk))
     for contest in contests:
         console.print(ratio_table(contest.rows, found))

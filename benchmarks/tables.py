@@ -8,7 +8,7 @@ from rich.table import Table
 
 from bandwidth import Speed
 from contest import THRESHOLD, THRESHOLD_TOP_K, TOP_K, Answered, Contest
-from fresh import FIRST_ROWS, FirstAnswer, Footprint
+from fresh import FIRST_ROWS, FirstAnswer, Footprint, Opened
 from peers import GRAPHS
 from ratios import Ratio
 
@@ -97,6 +97,19 @@ def footprint_table(footprints: Sequence[Footprint]) -> Table:
         fixed = max(row.fixed_bytes for row in own.values()) / 1e6
         sizes = (f"{own[width].bytes_a_row:,.0f}" if width in own else "" for width in widths)
         table.add_row(name, *sizes, f"{fixed:,.0f}")
+    return table
+
+
+def opened_table(rows: Sequence[Opened]) -> Table:
+    """Show how soon an index on disk answers."""
+    table = _table(
+        "saved and opened: from the call of open to the first answer, in fresh processes",
+        ["rows"],
+        ["save ms", "again ms", "bytes a row", "open and answer ms", "numpy load and product ms"],
+    )
+    for row in rows:
+        figures = (row.save_ms, row.again_ms, row.disk_bytes, row.open_ms, row.load_ms)
+        table.add_row(f"{row.rows:,} of {row.width}", *(f"{figure:,.0f}" for figure in figures))
     return table
 
 
