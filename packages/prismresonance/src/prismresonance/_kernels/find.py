@@ -9,7 +9,7 @@ exactly, the most promising first, so that the k-th best score is a bar for the 
 above that bar did not fit the collection are the codes gone over again.
 
 A row that can matter is missed if its estimate from signs falls below the bar of `signs`, or its
-projected cosine below that of `_bar.projected_bar`. Each has at most about the probability of the
+projected cosine below that of `scores.low_bar`. Each has at most about the probability of the
 normal tail at the given sigmas; simulated for width 384 and 64 dimensions, one or the other
 happens to 1.5e-3 of the rows exactly at the bar at 3 sigmas and to 1.4e-5 at 4.
 """
