@@ -32,8 +32,8 @@ def taught(requests: int = 1500, seed: int = 1, **settings: Any) -> Calibrator:
             rule = calibrator.rule
             served = rule.score(row) >= rule.bar
             calibrator.see(row, served=served)
-            if not served:
-                calibrator.learn(row, wrong=bool(kind), served=False)
+            if not served or is_checked(calibrator.hits, 0.1, seed):
+                calibrator.learn(row, wrong=bool(kind), served=bool(served))
             calibrator.update()
     return calibrator
 

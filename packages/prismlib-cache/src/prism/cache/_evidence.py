@@ -36,7 +36,6 @@ class Neighbourhood:
         cosines: Of all neighbours to the asked question, falling.
         is_same: For each neighbour whether it has the candidate's answer, in other words perhaps.
         answer_cosines: Of all neighbours' answers to the asked question; `None` where not known.
-        doubt: The largest penalty of the guards.
     """
 
     asked: str
@@ -45,7 +44,6 @@ class Neighbourhood:
     cosines: Sequence[float]
     is_same: Sequence[bool]
     answer_cosines: Sequence[float | None]
-    doubt: float = 0.0
 
     @property
     def cosine(self) -> float:
@@ -81,22 +79,22 @@ class Kind:
 
     Attributes:
         name: Short name, used in explanations and saved states.
-        measure: Puts it into a number.
+        measure: Puts it into a number, from the neighbourhood and the guards' largest penalty.
         careful: Its weight in the common rule.
         direction: 1 if more of it never speaks against a hit, -1 if never for one.
         scale: A usual difference, in its own unit: what its learned weight is measured in.
     """
 
     name: str
-    measure: Callable[[Neighbourhood], float]
+    measure: Callable[[Neighbourhood, float], float]
     careful: float
     direction: int
     scale: float
 
 
-def measure(found: Neighbourhood) -> tuple[float, ...]:
-    """Measure all kinds. Cost: about 40 us for 16 neighbours."""
-    return tuple(kind.measure(found) for kind in KINDS)
+def measure(found: Neighbourhood, doubt: float) -> tuple[float, ...]:
+    """Measure all kinds, where `doubt` is the guards' largest penalty. Cost: about 40 us."""
+    return tuple(kind.measure(found, doubt) for kind in KINDS)
 
 
 def careful_weights() -> tuple[float, ...]:
@@ -104,21 +102,25 @@ def careful_weights() -> tuple[float, ...]:
     return tuple(kind.careful for kind in KINDS)
 
 
-def _lead(cap: float) -> Callable[[Neighbourhood], float]:
-    def lead(found: Neighbourhood) -> float:
+def _cosine(found: Neighbourhood, _: float) -> float:
+    return found.cosine
+
+
+def _lead(cap: float) -> Callable[[Neighbourhood, float], float]:
+    def lead(found: Neighbourhood, _: float) -> float:
         gap = found.gap
         return cap if gap is None else min(gap, cap)
 
     return lead
 
 
-def _answer_lead(found: Neighbourhood) -> float:
+def _answer_lead(found: Neighbourhood, _: float) -> float:
     gap = found.answer_gap
     return 0.0 if gap is None else max(-GAP_CAP, min(gap, GAP_CAP))
 
 
-def _support(width: float) -> Callable[[Neighbourhood], float]:
-    def support(found: Neighbourhood) -> float:
+def _support(width: float) -> Callable[[Neighbourhood, float], float]:
+    def support(found: Neighbourhood, _: float) -> float:
         top = found.cosines[0]
         shares = [math.exp((cosine - top) / width) for cosine in found.cosines]
         own = sum(s for s, same in zip(shares, found.is_same, strict=True) if same)
@@ -127,33 +129,33 @@ def _support(width: float) -> Callable[[Neighbourhood], float]:
     return support
 
 
-def _company(found: Neighbourhood) -> float:
+def _company(found: Neighbourhood, _: float) -> float:
     nearest = [c for c, same in zip(found.cosines, found.is_same, strict=True) if same]
     nearest = nearest[:_NEAREST]
     return sum(nearest) / len(nearest)
 
 
-def _number(found: Neighbourhood) -> float:
+def _number(found: Neighbourhood, _: float) -> float:
     return math.log(sum(found.is_same))
 
 
-def _overlap(found: Neighbourhood) -> float:
+def _overlap(found: Neighbourhood, _: float) -> float:
     ours, theirs = analyse(found.asked).content, analyse(found.stored).content
     either = len(ours | theirs)
     return len(ours & theirs) / either if either else 1.0
 
 
-def _additions(found: Neighbourhood) -> float:
+def _additions(found: Neighbourhood, _: float) -> float:
     ours, theirs = analyse(found.asked).content, analyse(found.stored).content
     return float(min(len(ours - theirs), 8))
 
 
-def _doubt(found: Neighbourhood) -> float:
-    return min(found.doubt, 1.0)
+def _doubt(_: Neighbourhood, doubt: float) -> float:
+    return doubt
 
 
 KINDS: tuple[Kind, ...] = (
-    Kind("cosine", lambda found: found.cosine, careful=1.0, direction=1, scale=0.1),
+    Kind("cosine", _cosine, careful=1.0, direction=1, scale=0.1),
     Kind("lead", _lead(GAP_CAP), careful=2.0, direction=1, scale=0.05),
     Kind("answer lead", _answer_lead, careful=1.0, direction=1, scale=0.05),
     Kind("doubt", _doubt, careful=-1.0, direction=-1, scale=0.05),

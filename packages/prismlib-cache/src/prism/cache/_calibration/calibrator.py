@@ -66,6 +66,10 @@ _REMEMBERED = 4000.0
 # How many labels experience counts for. At 120 a scope that is harder than others overspends before
 # it has learned that; from 30 to 60 the simulations end alike.
 _PRIOR_LABELS = 40.0
+# Until a scope has so many labels, experience stands unless they put its error so many times above
+# the target. It costs a scope that is harder than others a few wrong answers, once.
+_TRUSTED_LABELS = 600
+_REFUTING = 1.5
 # What an alarm does to the odds of experience. With 3 or 6 the simulations end much the same.
 _REFUTED = 4.0
 _LABELS_IN_RANGE = 12.0
@@ -78,9 +82,13 @@ _REFIT_GROWTH = 1.15
 _FOLDS = 4
 # Hits that learned weights must gain before they take over; to stay they must not lose any.
 _WORTHWHILE = 1.05
-# Every second hit is checked at first, a sixth of them after 40, a twelfth after 100.
-_FIRST_CHECKS = 0.5
-_CHECKS_HALVE_AFTER = 20
+# Of a young scope (a new one, or one after an alarm) so large a share of the requests is checked
+# besides, half of it after so many requests. The first requests of a scope cost no checks at all.
+_YOUNG_CHECKS = 0.04
+_CHECKS_HALVE_AFTER = 500
+_UNCHECKED_REQUESTS = 100
+# Of the hits, whatever the share of the requests is.
+_MOST_CHECKS = 0.5
 # The alarm hears of candidates that matter, once there is something to compare them with.
 _WATCHED = 0.9
 _LEAST_TO_WATCH = 150
@@ -137,13 +145,23 @@ class Calibrator:
         self._requests = 0
         self._candidates = 0
         self._hits = 0
-        self._hits_since_alarm = 0
+        self._young_at = 0
         self._news = 0
         self._choice: _Choice | None = None
         self._folds: tuple[Weights, ...] = ()
         self._fitted = 0
         self.alarms = 0
         self.rule = self._experienced()
+
+    @property
+    def labels(self) -> int:
+        """Questions whose truth ever became known."""
+        return self._labels
+
+    @property
+    def hits(self) -> int:
+        """Candidates that were served."""
+        return self._hits
 
     def count(self, requests: int) -> None:
         """Take in that so many requests came."""
@@ -154,7 +172,6 @@ class Calibrator:
         self._traffic.add(evidence)
         self._candidates += 1
         self._hits += served
-        self._hits_since_alarm += served
         self._news += 1
 
     def learn(self, evidence: Sequence[float], *, wrong: bool, served: bool) -> None:
@@ -191,7 +208,8 @@ class Calibrator:
             if learned.hits > choice.hits * (1.0 if held else _WORTHWHILE):
                 choice = learned
         self._choice = choice
-        self.rule = self._ruled(choice, len(labelled))
+        is_young = not self.alarms and len(labelled) < _TRUSTED_LABELS
+        self.rule = self._ruled(choice, len(labelled), is_young=is_young)
 
     def state(self) -> dict[str, Any]:
         """Give everything learned as plain JSON values, at most about 550 kB."""
@@ -201,7 +219,7 @@ class Calibrator:
             "requests": self._requests,
             "candidates": self._candidates,
             "hits": self._hits,
-            "hits_since_alarm": self._hits_since_alarm,
+            "young_at": self._young_at,
             "labels": self._labels,
             "alarms": self.alarms,
             "misses": self._misses.state(),
@@ -232,7 +250,7 @@ class Calibrator:
             made._requests = int(state["requests"])
             made._candidates = int(state["candidates"])
             made._hits = int(state["hits"])
-            made._hits_since_alarm = int(state["hits_since_alarm"])
+            made._young_at = int(state["young_at"])
             made._labels = int(state["labels"])
             made.alarms = int(state["alarms"])
             made._misses.restore(state["misses"])
@@ -254,9 +272,11 @@ class Calibrator:
     def _share_now(self) -> float:
         if not self._check_share:
             return 0.0
-        early = _FIRST_CHECKS / (1 + self._hits_since_alarm / _CHECKS_HALVE_AFTER)
-        hit_rate = max(self._hits, 1) / max(self._requests, 1)
-        return min(_FIRST_CHECKS, max(early, self._check_share / hit_rate))
+        if self._requests < _UNCHECKED_REQUESTS:
+            return 0.0
+        age = self._requests - self._young_at
+        of_requests = self._check_share + _YOUNG_CHECKS / (1 + age / _CHECKS_HALVE_AFTER)
+        return min(_MOST_CHECKS, of_requests * max(self._requests, 1) / max(self._hits, 1))
 
     def _common(self, evidence: Array, wrong: Array, number: Array) -> _Choice:
         scores, rates = np.array(WRONG_RATES).T
@@ -330,8 +350,10 @@ class Calibrator:
         if len(self._folds) < len(fitted):
             self._folds = ()
 
-    def _ruled(self, choice: _Choice, labels: int) -> Rule:
+    def _ruled(self, choice: _Choice, labels: int, *, is_young: bool) -> Rule:
         tail, place, known = choice.tail, choice.place, choice.weights
+        if is_young and not choice.is_learned:
+            place = self._at_least_experienced(tail, place)
         if place is None:
             # Not even the best that was seen is safe enough.
             bar, estimate, bound = math.inf, 0.0, 0.0
@@ -351,6 +373,18 @@ class Calibrator:
             labels=labels,
         )
 
+    def _at_least_experienced(self, tail: Tail, place: int | None) -> int | None:
+        """Keep to the bar of experience, or the nearest above it, that labels do not refute.
+
+        With few labels hardly a bound is under the target, whatever they say.
+        """
+        first = required_score(self._max_error)
+        refuted = tail.estimates > _REFUTING * self._max_error
+        standing = np.flatnonzero((tail.bars >= first) & ~np.maximum.accumulate(refuted))
+        if not len(standing) or (place is not None and place >= standing[-1]):
+            return place
+        return int(standing[-1])
+
     def _watch(self, evidence: Sequence[float], *, wrong: bool) -> None:
         choice = self._choice
         if choice is None or self.rule.labels < _LEAST_TO_WATCH:
@@ -365,7 +399,7 @@ class Calibrator:
                 window.keep_last(int((window.rows()[:, -1] >= self._rise).sum()))
             self._traffic.keep_last(_RECENT_TRAFFIC)
             self._alarm = Alarm()
-            self._hits_since_alarm = 0
+            self._young_at = self._requests
             self._choice, self._folds, self._fitted = None, (), 0
             self._news = _NEWS
             self.alarms += 1

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import mul
+from typing import Literal
 
 __all__ = ["Rule"]
 
@@ -36,6 +37,16 @@ class Rule:
     error_estimate: float | None = None
     error_bound: float | None = None
     labels: int = 0
+
+    @property
+    def origin(self) -> Literal["experience", "labels"]:
+        """What the bar rests on."""
+        return "labels" if self.is_bar_learned else "experience"
+
+    @property
+    def weighing(self) -> Literal["experience", "labels"]:
+        """What the weights rest on."""
+        return "labels" if self.are_weights_learned else "experience"
 
     def score(self, evidence: Sequence[float]) -> float:
         """Weigh the evidence."""
