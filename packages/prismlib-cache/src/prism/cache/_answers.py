@@ -4,7 +4,8 @@ The verdict asks how near the closest question with a *different* answer is, and
 whether a stored answer would have been right. Taking two different answers for one makes both bold,
 taking one for two makes them cautious: so this errs towards "different". Answers are the same when
 their facts (numbers, negation, opposites) agree and the two mean nearly the same to the embedder.
-Until that has seen them, the words of one must be nearly all in the other.
+Until that has seen them, and where they share numbers, it is enough that the words of one are
+nearly all in the other.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def say_the_same(one: AnswerSketch, other: AnswerSketch, cosine: float | None = 
 
 def _are_near(one: AnswerSketch, other: AnswerSketch, cosine: float | None) -> bool:
     shared = min(len(one.numbers), len(_NEAR_IN_MEANING) - 1)
-    if cosine is not None:
+    if cosine is not None and (cosine >= _NEAR_IN_MEANING[shared] or not shared):
         return cosine >= _NEAR_IN_MEANING[shared]
     smaller, larger = sorted((one.words, other.words), key=len)
     return bool(smaller) and len(smaller & larger) >= _SHARED_WORDS * len(smaller)

@@ -29,7 +29,7 @@ class Explanation:
         weighed_by: What the weights of the evidence rest on, likewise.
         error_estimate: Estimated share of all requests of this scope that are answered wrongly
             under this rule; `None` while nothing is known.
-        error_bound: Upper confidence bound of that, at most `max_error`.
+        error_bound: Upper confidence bound of that; at most `max_error` from 600 labels on.
         labels: Questions of this scope whose truth is known and rests behind the rule.
         candidates: The nearest stored questions, judged, the nearest first. Empty when the exact
             tier decided, or when nothing is stored in this scope.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -90,6 +91,8 @@ class Finder:
     ) -> None:
         self._shelf = shelf
         self._embedder = embedder
+        # Asking a protocol at each question would take a tenth of the decision's time.
+        self._is_selective = isinstance(embedder, SelectiveEmbedder)
         self._threshold = settings.similarity_threshold
         self._guards = STRICT_GUARDS if settings.strict else GUARDS
         fixed = Rule(weights=careful_weights(), bar=required_score(settings.max_error))
@@ -177,7 +180,7 @@ class Finder:
         """
         if len(question) > _LONGEST_QUESTION:
             return None
-        if isinstance(self._embedder, SelectiveEmbedder) and not self._embedder.reads(question):
+        if self._is_selective and not cast("SelectiveEmbedder", self._embedder).reads(question):
             return None
         rows = np.asarray(self._embedder.embed([question]), dtype=np.float32)
         if rows.shape != (1, self._embedder.dim) or not np.isfinite(rows).all():

@@ -54,18 +54,18 @@ _TRAFFIC = 1536
 _REPORTS = 256
 # Requests in which a report counts.
 _REPORT_REACH = 8192
-# Standard deviations from estimate to bound: by chance one look in fifteen is too bold. The error
-# is an average over many looks, so streams that end above the target are fewer; the simulations in
+# Standard deviations from estimate to bound: by chance one look in ten is too bold. The error is an
+# average over many looks, so streams that end above the target are fewer; the simulations in
 # tests/unit/test_calibration_streams.py count them. From 1.3 to 1.65 hits fall by a tenth.
-_DEVIATIONS = 1.5
+_DEVIATIONS = 1.3
 # Share of wrong answers that a judge may take for right.
 _OVERLOOKED = 0.05
 # A label counts e times less after so many others. At 1,000 a quarter of the hits is lost on steady
 # traffic; against sudden drift it helps less than the alarm.
 _REMEMBERED = 4000.0
-# How many labels experience counts for. At 120 a scope that is harder than others overspends before
-# it has learned that; from 30 to 60 the simulations end alike.
-_PRIOR_LABELS = 40.0
+# How many labels experience counts for. From 60 on a scope that is harder than others overspends
+# before it has learned that: at a target of 3 % one stream in eight, for one in sixty with 30.
+_PRIOR_LABELS = 30.0
 # Until a scope has so many labels, experience stands unless they put its error so many times above
 # the target. It costs a scope that is harder than others a few wrong answers, once.
 _TRUSTED_LABELS = 600

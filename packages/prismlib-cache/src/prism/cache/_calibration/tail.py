@@ -112,7 +112,8 @@ def tail_of(
     estimate = np.cumsum(weight * mistakes)
     variance = np.cumsum(weight**2 * squares)
     ranges = np.arange(1, len(bars) + 1)
-    one = np.cumsum(weight) / ranges
+    # What is not seen among so few candidates may still be one of them.
+    one = np.maximum(np.cumsum(weight) / ranges, share / len(rising))
     one_squared = np.cumsum(weight**2) / ranges
     if known is not None and len(known):
         reported = (known[None, :] >= bars[:, None]).sum(axis=1)
