@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._answers import AnswerSketch, say_the_same, sketch
+from prism.cache._answers import AnswerSketch, compare, say_the_same, sketch
 from prism.cache._calibration.rule import Rule
 from prism.cache._evidence import KINDS, careful_weights
 from prism.cache._guards import GUARDS, Guard
@@ -154,6 +154,21 @@ def test_close_meaning_joins_answers_whose_facts_agree() -> None:
     assert say_the_same(one, other, 0.8)
     assert not say_the_same(one, other, 0.5)
     assert not say_the_same(one, third, 0.99)
+
+
+def test_answers_that_differ_in_a_denial_alone_teach_nothing() -> None:
+    one = sketch("The trial is free and includes all features of the plan.")
+    other = sketch("The trial is not free and includes all features of the plan.")
+    assert compare(one, other, 0.95) is None
+    assert compare(one, other) is None
+    assert not say_the_same(one, other, 0.95)
+
+
+def test_where_several_numbers_agree_denials_are_wording() -> None:
+    one = sketch("It costs $5 and takes 3 days. Do not hesitate to ask.")
+    other = sketch("You pay $5, allow 3 days for it. Is there anything else?")
+    assert compare(one, other, 0.7) is True
+    assert compare(one, sketch("You pay $6, allow 3 days for it."), 0.9) is False
 
 
 def test_a_yes_in_front_is_no_difference() -> None:
