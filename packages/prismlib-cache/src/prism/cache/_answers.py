@@ -1,9 +1,11 @@
 """Which stored answers say the same, though a model words them anew at each call.
 
-The gap evidence of the verdict asks how near the closest question with a *different* answer is.
-Taking two different answers for one makes the verdict bold, taking one for two makes it cautious:
-so this errs towards "different". Answers are the same when their facts (numbers, negation,
-opposites) agree and the words of one are nearly all in the other.
+The verdict asks how near the closest question with a *different* answer is, and the calibrator
+whether a stored answer would have been right. Taking two different answers for one makes both bold,
+taking one for two makes them cautious: so this errs towards "different". Answers are the same when
+their facts (numbers, negation, opposites) agree and the two mean nearly the same to the embedder.
+Until that has seen them, and where they share numbers, it is enough that the words of one are
+nearly all in the other.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from prism.cache._language.antonyms import are_opposite
 from prism.cache._language.quantities import Quantity, unmatched
 from prism.cache._language.words import normalise, take_apart
 
-__all__ = ["AnswerSketch", "say_the_same", "sketch"]
+__all__ = ["AnswerSketch", "compare", "readable", "say_the_same", "sketch"]
 
 # Sketches stay in memory with their entries.
 _MUCH_TEXT = 600
@@ -24,6 +26,12 @@ _YES_OR_NO = re.compile(r"\s*(yes|no)\b", re.IGNORECASE)
 # Of the words of the shorter answer. Lower takes more wordings of one answer for the same, and more
 # answers that differ in a few words too.
 _SHARED_WORDS = 0.8
+# Cosine of two answers whose facts agree, by how many numbers they have in common: numbers that
+# agree are evidence themselves. Of the demo's FAQ as its mock model words it, 765 pairs of wordings
+# and 45,900 pairs of different answers, with MiniLM, these join 97 % of the first and 36 of the
+# others; .05 more or less of each moves the first by three hundredths.
+_NEAR_IN_MEANING = (0.75, 0.65, 0.55)
+_SEVERAL_NUMBERS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +68,56 @@ def sketch(text: str) -> AnswerSketch:
     )
 
 
-def say_the_same(one: AnswerSketch, other: AnswerSketch) -> bool:
-    """Tell whether two answers can stand for each other. Cost: O(words)."""
+def readable(text: str) -> str:
+    """Give the part of an answer that is compared."""
+    return text[:_MUCH_TEXT]
+
+
+def compare(one: AnswerSketch, other: AnswerSketch, cosine: float | None = None) -> bool | None:
+    """Tell whether two answers can stand for each other. Cost: O(words).
+
+    Args:
+        one: An answer.
+        other: Another one.
+        cosine: Of the two answers to each other, if the embedder has seen them.
+
+    Returns:
+        `None` if they are near in everything but in what they deny, or agree in several numbers but
+        have opposites in them: "needs no card" and "there is nothing else to pay" may belong to one
+        answer or make two of it.
+    """
     if one.digest == other.digest:
         return True
-    if one.polarity != other.polarity or any(unmatched(one.numbers, other.numbers)):
+    if any(unmatched(one.numbers, other.numbers)) or not _are_near(one, other, cosine):
         return False
+    # Who agrees in several numbers hardly contradicts: a "do not hesitate" or an "open till 5" is a
+    # wording then.
+    has_facts = len(one.numbers) >= _SEVERAL_NUMBERS
+    ours, theirs = one.words - other.words, other.words - one.words
+    if any(are_opposite(a, b) for a, b in product(ours, theirs)):
+        return None if has_facts else False
+    return None if _deny_differently(one, other) and not has_facts else True
+
+
+def say_the_same(one: AnswerSketch, other: AnswerSketch, cosine: float | None = None) -> bool:
+    """Tell whether two answers certainly can stand for each other; see `compare`."""
+    return compare(one, other, cosine) is True
+
+
+def _are_near(one: AnswerSketch, other: AnswerSketch, cosine: float | None) -> bool:
+    shared = min(len(one.numbers), len(_NEAR_IN_MEANING) - 1)
+    if cosine is not None and (cosine >= _NEAR_IN_MEANING[shared] or not shared):
+        return cosine >= _NEAR_IN_MEANING[shared]
     smaller, larger = sorted((one.words, other.words), key=len)
-    if not smaller or len(smaller & larger) < _SHARED_WORDS * len(smaller):
-        return False
-    return not any(are_opposite(a, b) for a, b in product(smaller - larger, larger - smaller))
+    return bool(smaller) and len(smaller & larger) >= _SHARED_WORDS * len(smaller)
+
+
+def _deny_differently(one: AnswerSketch, other: AnswerSketch) -> bool:
+    (ours, is_ours_negated), (theirs, is_theirs_negated) = one.polarity, other.polarity
+    if ours != theirs:
+        # "Yes, in offline mode" and "In offline mode" agree; "No" is a negation by itself.
+        if ours and theirs:
+            return True
+        is_ours_negated |= ours == "no"
+        is_theirs_negated |= theirs == "no"
+    return is_ours_negated != is_theirs_negated

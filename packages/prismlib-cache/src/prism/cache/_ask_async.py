@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any, cast
 
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
@@ -56,6 +57,12 @@ async def ask(
         engine.find_exact(call)
         if not waited_in_vain:
             await run_in_pool("embed", lambda: engine.find_similar(call))
+
+        async def again() -> tuple[Reply[Any], EncodedAnswer | None]:
+            whole = replace(call, options=replace(call.options, stream=False))
+            return await _invoke(engine, whole, call_fn)
+
+        call.again = again
         served = engine.serve(call, areplay)
         if served is not NOT_SERVED:
             engine.share_finding(call, lead)

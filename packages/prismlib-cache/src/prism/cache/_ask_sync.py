@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
@@ -52,6 +54,7 @@ def ask(
         engine.find_exact(call)
         if not waited_in_vain:
             engine.find_similar(call)
+        call.again = functools.partial(_ask_again, engine, call, call_fn)
         served = engine.serve(call, replay)
         if served is not NOT_SERVED:
             engine.share_finding(call, lead)
@@ -86,6 +89,13 @@ def _call_model(
     reader = stream.attach()
     engine.share_stream(call, reply, stream, lead)
     return reader
+
+
+def _ask_again(
+    engine: Engine, call: Call, call_fn: Callable[[], object]
+) -> tuple[Reply[Any], EncodedAnswer | None]:
+    """Call the model once more, and read a stream to its end."""
+    return _invoke(engine, replace(call, options=replace(call.options, stream=False)), call_fn)
 
 
 def _invoke(

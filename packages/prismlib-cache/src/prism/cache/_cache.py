@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from prism.cache._engine import Engine
+from prism.cache._judging import Judge
 from prism.cache._metrics import CacheMetrics
 from prism.cache._scope import Scope
 from prism.cache._scoped import ScopedCache
@@ -34,6 +35,9 @@ class PrismCache(ScopedCache):
         llm_model: str,
         *,
         max_error: float = 0.01,
+        judge: Judge | None = None,
+        learn: bool = True,
+        shadow: float = 0.015,
         similarity_threshold: float | None = None,
         strict: bool = False,
         path: str | os.PathLike[str] | None = None,
@@ -54,6 +58,12 @@ class PrismCache(ScopedCache):
             tenant_id: Whose cache it is.
             llm_model: The model that answers, by its provider's name.
             max_error: See `CacheSettings`, as for all arguments that are not listed here.
+            judge: Tells whether two answers say the same, in place of the cache's own comparison:
+                `judge(question_a, answer_a, question_b, answer_b)` gives `True`, `False` or `None`
+                for "cannot tell", and may be async. It is asked once for each miss that had a
+                candidate and each check, beside the caller; where it fails nothing is learned.
+            learn: See `CacheSettings`.
+            shadow: Likewise.
             similarity_threshold: Likewise.
             strict: Likewise.
             path: Likewise.
@@ -75,6 +85,8 @@ class PrismCache(ScopedCache):
             tenant_id=tenant_id,
             llm_model=llm_model,
             max_error=max_error,
+            learn=learn,
+            shadow=shadow,
             similarity_threshold=similarity_threshold,
             strict=strict,
             path=path,
@@ -83,6 +95,8 @@ class PrismCache(ScopedCache):
             max_entries=max_entries,
             wait_timeout_s=wait_timeout_s,
         )
+        if judge is not None and not callable(judge):
+            raise CacheConfigurationError(f"judge must be callable, not a {type(judge).__name__}")
         if path is not None and store is not None:
             raise CacheConfigurationError("path and store exclude each other: give one of them")
         own_store = SQLiteStore(Path(path)) if path is not None else None
@@ -92,6 +106,7 @@ class PrismCache(ScopedCache):
                 embedder=embedder if embedder is not None else MiniLMEmbedder(),
                 store=store if own_store is None else own_store,
                 owned_store=own_store,
+                judge=judge,
                 clock=clock,
             )
         except BaseException:
@@ -136,6 +151,17 @@ class PrismCache(ScopedCache):
         takes the tenth of a second in which the price table is loaded.
         """
         return self._engine.metrics()
+
+    def settle(self, timeout_s: float = 10.0) -> bool:
+        """Wait until the cache has learned from all that was asked so far.
+
+        Nobody needs to: it is for tests, and for batch jobs that want their next questions decided
+        by what the last ones taught. Checks on an event loop are not waited for.
+
+        Returns:
+            Whether it has, within the time.
+        """
+        return self._engine.settle(timeout_s)
 
     def close(self) -> None:
         """Let go of entries and file. Closing twice does nothing; later questions raise."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from prism.cache._codec import EncodedAnswer, decode, decode_chunks
 from prism.cache._finder import Finding
@@ -68,6 +68,7 @@ class Call:
         removals: The shelf's `removal_count` when it was asked. Together with the key it names the
             flight: who asks after a removal must not get what was fetched before it.
         call_s: Seconds that its call to the model took.
+        again: Asks the model once more, to check a hit; `None` while nobody may.
     """
 
     scope: Scope
@@ -77,6 +78,7 @@ class Call:
     asked_s: float
     removals: int
     call_s: float = 0.0
+    again: Callable[[], Any] | None = None
 
     @property
     def flight(self) -> tuple[bytes, int]:

@@ -26,7 +26,9 @@ from prism.cache._flights.single_flight import Lead, SingleFlight
 from prism.cache._flights.stream_sources import areplay, replay
 from prism.cache._flights.streams import SharedStream
 from prism.cache._forks import hold_over_fork
-from prism.cache._metrics import CacheMetrics, Ledger
+from prism.cache._judging import Judge
+from prism.cache._learner import Learner
+from prism.cache._metrics import NOTHING_LEARNED, CacheMetrics, Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
@@ -57,6 +59,7 @@ class Engine:
         embedder: Embedder,
         store: Store | None,
         owned_store: Store | None,
+        judge: Judge | None = None,
         clock: Callable[[], float],
     ) -> None:
         self.settings = settings
@@ -70,9 +73,28 @@ class Engine:
         self._shelf = Shelf(
             settings, store=store, embedder=embedder.model_id, ledger=self._ledger, clock=clock
         )
-        self._finder = Finder(settings, shelf=self._shelf, embedder=embedder)
+        self._check_prices = PriceBook()
+        self._learner: Learner | None = None
+        if settings.similarity_threshold is None and settings.learn:
+            self._learner = Learner(
+                settings,
+                shelf=self._shelf,
+                embedder=embedder,
+                judge=judge,
+                ledger=self._ledger,
+                check_prices=self._check_prices,
+                survive=self._survive,
+                store=self._keep,
+                clock=clock,
+            )
+        self._finder = Finder(
+            settings,
+            shelf=self._shelf,
+            embedder=embedder,
+            rule_of=None if self._learner is None else self._learner.rule_of,
+        )
         self._is_closed = False
-        hold_over_fork(self, self._ledger.lock, self._prices.lock)
+        hold_over_fork(self, self._ledger.lock, self._prices.lock, self._check_prices.lock)
 
     def begin(
         self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions
@@ -120,6 +142,7 @@ class Engine:
             self._note_savings(entry.model, entry.usage, call.query, entry.answer)
             kind = "exact_hits" if call.finding.is_exact else "similar_hits"
             self._ledger.hit(kind, time.perf_counter() - call.asked_s)
+            self._learn_from_hit(call)
             return answer
         call.finding.entry = None
         return NOT_SERVED
@@ -181,9 +204,10 @@ class Engine:
             if answer is None:
                 self._ledger.count("unstorable")
                 return
-            record = self._record(call, reply, answer)
-            if self._shelf.keep(record, since=call.removals) is Kept.TOO_LARGE:
-                self._ledger.count("unstorable")
+            self._keep(call, reply, answer)
+            if self._learner is not None:
+                with self._survive("learning"):
+                    self._learner.missed(call, answer)
 
     def share(
         self,
@@ -266,6 +290,9 @@ class Engine:
                 f"an answer of {len(encoded.payload):,} bytes is larger than all the room there "
                 f"is: max_bytes is {self.settings.max_bytes:,}"
             )
+        if self._learner is not None:
+            with self._survive("learning"):
+                self._learner.stored(call, encoded)
         if kept is Kept.NOT_DURABLE:
             raise StoreError("the answer is in memory but could not be written to the store")
 
@@ -287,13 +314,19 @@ class Engine:
         self.catch_up()
         finding, _ = self._finder.explain(scope, query)
         key = finding.key if finding.entry is None else finding.entry.key
+        if self._learner is not None and finding.entry is not None and finding.best is not None:
+            self._learner.reported(scope.family, finding.best[1])
         return self._shelf.remove(lambda entry: entry.key == key) > 0
 
     def metrics(self) -> CacheMetrics:
         """See `PrismCache.metrics`."""
         self.catch_up()
-        savings = self._prices.savings()
+        savings, checks = self._prices.savings(), self._check_prices.savings()
+        learned = NOTHING_LEARNED if self._learner is None else self._learner.gauges()
         return self._ledger.snapshot(
+            **learned,
+            check_tokens=checks.tokens,
+            check_cost_usd=checks.usd,
             entries=len(self._shelf),
             size_bytes=self._shelf.size_bytes,
             tokens_saved=savings.tokens,
@@ -306,9 +339,30 @@ class Engine:
     def close(self) -> None:
         """See `PrismCache.close`."""
         self._is_closed = True
+        if self._learner is not None:
+            self._learner.close()
         self._shelf.close()
         if self._owned_store is not None:
             self._owned_store.close()
+
+    def settle(self, timeout_s: float) -> bool:
+        """See `PrismCache.settle`."""
+        return self._learner is None or self._learner.settle(timeout_s)
+
+    def _keep(self, call: Call, reply: Reply[Any], answer: EncodedAnswer) -> None:
+        record = self._record(call, reply, answer)
+        if self._shelf.keep(record, since=call.removals) is Kept.TOO_LARGE:
+            self._ledger.count("unstorable")
+
+    def _learn_from_hit(self, call: Call) -> None:
+        """Tell the learner of a hit. What another caller's flight found was told by that one."""
+        if self._learner is None:
+            return
+        with self._survive("learning"):
+            if call.finding.is_exact:
+                self._learner.came(call.scope.family)
+            else:
+                self._learner.served(call, call.again)
 
     def _check(self, query: str) -> None:
         if self._is_closed:

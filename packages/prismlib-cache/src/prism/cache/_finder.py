@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from prism.cache._calibration.experience import required_score
+from prism.cache._calibration.rule import Rule
+from prism.cache._evidence import careful_weights
 from prism.cache._explanation import Explanation
 from prism.cache._guards import GUARDS, STRICT_GUARDS
 from prism.cache._scope import Scope, question_key
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Shelf
-from prism.cache._verdict import Candidate, Judgement, Policy, judge, required_score
+from prism.cache._verdict import Candidate, Judgement, Policy, judge
 from prismresonance.embed import Embedder, SelectiveEmbedder
 from prismresonance.errors import EmbeddingError
 
@@ -27,6 +33,9 @@ _NOT_COMPARED = (
 )
 
 
+_NOTHING_IS_SAFE = "more is needed than any has: too many answers here were wrong of late"
+
+
 @dataclass(slots=True)
 class Finding:
     """What was found for one question.
@@ -36,43 +45,62 @@ class Finding:
         entry: The entry that answers it; `None` on a miss.
         is_exact: Whether the entry holds the same text.
         vector: The question's vector; `None` if it was not embedded.
+        near: The nearest entries of the scope with their cosines, the nearest first.
         judged: The candidates that were judged, the nearest first.
-        required: Score a hit needed, before penalties.
+        best: The one that was held against the bar, with the judgement on it.
+        rule: The rule that decided; `None` before that, and with a plain threshold.
     """
 
     key: bytes
     entry: Entry | None = None
     is_exact: bool = False
     vector: npt.NDArray[np.float32] | None = None
+    near: list[tuple[Entry, float]] = field(default_factory=list)
     judged: tuple[Judgement, ...] = ()
-    required: float = 0.0
+    best: tuple[Entry, Judgement] | None = None
+    rule: Rule | None = None
 
     @property
     def blocking_guard(self) -> str | None:
         """The guard without whose objection the nearest candidate would have been a hit."""
-        if self.entry is not None or not self.judged:
+        if self.entry is not None or not self.judged or self.rule is None:
             return None
         nearest = self.judged[0]
-        if not nearest.objections or nearest.score < self.required:
+        if not nearest.objections or nearest.score_without_doubt(self.rule) < self.rule.bar:
             return None
         return nearest.objections[0].guard
 
 
 class Finder:
-    """Looks questions up. Safe for threads; takes no lock of its own."""
+    """Looks questions up. Safe for threads; takes no lock of its own.
 
-    def __init__(self, settings: CacheSettings, *, shelf: Shelf, embedder: Embedder) -> None:
+    Args:
+        settings: What the user chose.
+        shelf: Where entries are.
+        embedder: What makes vectors.
+        rule_of: Gives the rule in force for a family of scopes; the fixed one if `None`.
+    """
+
+    def __init__(
+        self,
+        settings: CacheSettings,
+        *,
+        shelf: Shelf,
+        embedder: Embedder,
+        rule_of: Callable[[bytes], Rule] | None = None,
+    ) -> None:
         self._shelf = shelf
         self._embedder = embedder
-        if settings.similarity_threshold is not None:
-            self.policy = Policy(settings.similarity_threshold, guards=(), uses_gap=False)
-        else:
-            guards = STRICT_GUARDS if settings.strict else GUARDS
-            self.policy = Policy(required_score(settings.max_error), guards)
+        # Asking a protocol at each question would take a tenth of the decision's time.
+        self._is_selective = isinstance(embedder, SelectiveEmbedder)
+        self._threshold = settings.similarity_threshold
+        self._guards = STRICT_GUARDS if settings.strict else GUARDS
+        fixed = Rule(weights=careful_weights(), bar=required_score(settings.max_error))
+        self._rule_of = rule_of if rule_of is not None else lambda _: fixed
 
     def unsought(self, scope: Scope, question: str) -> Finding:
         """Begin a search: nothing is known but the key."""
-        return Finding(question_key(scope, question), required=self.policy.required)
+        return Finding(question_key(scope, question))
 
     def find_exact(self, finding: Finding) -> None:
         """Look for the same text and note it in `finding`. Cost: microseconds."""
@@ -90,7 +118,7 @@ class Finder:
             scope: What must match exactly.
             question: What is asked.
             finding: In which the same text was not found.
-            judges_all: Go on after the first hit and below every chance of one, for `explain`.
+            judges_all: Judge those too that cannot be the best, for `explain`.
 
         Returns:
             The entry that answers it, if any.
@@ -99,19 +127,20 @@ class Finder:
             finding.vector = self.embed(question)
         if finding.vector is None:
             return None
-        near = self._shelf.near(finding.vector, scope.key)
-        candidates = [Candidate(e.question, cosine, e.sketch) for e, cosine in near]
-        judged: list[Judgement] = []
-        for position, judgement in judge(question, candidates, self.policy):
-            has_chance = judgement.cosine + self.policy.largest_bonus >= self.policy.required
-            if not has_chance and judged and not judges_all:
-                break
-            judged.append(judgement)
-            if judgement.is_accepted and finding.entry is None:
-                finding.entry = near[position][0]
-                if not judges_all:
-                    break
-        finding.judged = tuple(judged)
+        finding.near = near = self._shelf.near(finding.vector, scope.key)
+        candidates = [
+            Candidate(e.question, cosine, e.sketch, e.group, _cosine(e.meaning, finding.vector))
+            for e, cosine in near
+        ]
+        rule = self._rule_of(scope.family)
+        policy = Policy(rule, self._guards, self._threshold)
+        verdict = judge(question, candidates, policy, judges_all=judges_all)
+        finding.rule = rule if self._threshold is None else None
+        finding.judged = tuple(judgement for _, judgement in verdict.judged)
+        if verdict.best is not None and verdict.judgement is not None:
+            finding.best = near[verdict.best][0], verdict.judgement
+            if verdict.judgement.is_accepted:
+                finding.entry = finding.best[0]
         return finding.entry
 
     def explain(self, scope: Scope, question: str) -> tuple[Finding, Explanation]:
@@ -124,12 +153,18 @@ class Finder:
                 question=question, decision="exact", reason=reason, matched=finding.entry.question
             )
         entry = self.find_similar(scope, question, finding, judges_all=True)
+        rule = finding.rule
         return finding, Explanation(
             question=question,
             decision="miss" if entry is None else "similar",
-            reason=_reason(finding.judged) if finding.vector is not None else _NOT_COMPARED,
+            reason=_reason(finding) if finding.vector is not None else _NOT_COMPARED,
             matched=None if entry is None else entry.question,
-            required=self.policy.required,
+            required=self._threshold if rule is None else rule.bar,
+            required_by="threshold" if rule is None else rule.origin,
+            weighed_by=None if rule is None else rule.weighing,
+            error_estimate=None if rule is None else rule.error_estimate,
+            error_bound=None if rule is None else rule.error_bound,
+            labels=0 if rule is None else rule.labels,
             candidates=finding.judged,
         )
 
@@ -145,7 +180,7 @@ class Finder:
         """
         if len(question) > _LONGEST_QUESTION:
             return None
-        if isinstance(self._embedder, SelectiveEmbedder) and not self._embedder.reads(question):
+        if self._is_selective and not cast("SelectiveEmbedder", self._embedder).reads(question):
             return None
         rows = np.asarray(self._embedder.embed([question]), dtype=np.float32)
         if rows.shape != (1, self._embedder.dim) or not np.isfinite(rows).all():
@@ -157,17 +192,28 @@ class Finder:
         return vector
 
 
-def _reason(judged: tuple[Judgement, ...]) -> str:
-    if not judged:
+def _cosine(
+    meaning: npt.NDArray[np.float32] | None, vector: npt.NDArray[np.float32]
+) -> float | None:
+    if meaning is None or meaning.shape != vector.shape:
+        return None
+    return float(meaning @ vector)
+
+
+def _reason(finding: Finding) -> str:
+    if not finding.judged:
         return "nothing is stored in this scope yet"
-    hit = next((judgement for judgement in judged if judgement.is_accepted), None)
-    if hit is not None:
-        return f"scored {hit.score:.3f} where {hit.required:.3f} is needed"
-    nearest = judged[0]
-    if nearest.veto is not None:
+    if finding.best is None:
+        nearest = finding.judged[0]
+        if nearest.veto is None:
+            return "guards forbid all candidates"
         return f"the {nearest.veto.guard} guard forbids it: {nearest.veto.reason}"
-    doubts = "; ".join(f"{o.guard}: {o.reason}" for o in nearest.objections)
-    return (
-        f"the nearest stored question scored {nearest.score:.3f} where {nearest.required:.3f} is "
-        f"needed" + (f" ({doubts})" if doubts else "")
+    best = finding.best[1]
+    needed = f"{best.required:.3f} is needed" if math.isfinite(best.required) else _NOTHING_IS_SAFE
+    if best.is_accepted:
+        return f"scored {best.score:.3f} where {needed}"
+    doubts = "; ".join(f"{o.guard}: {o.reason}" for o in best.objections)
+    which = "nearest" if best is finding.judged[0] else "best"
+    return f"the {which} stored question scored {best.score:.3f} where {needed}" + (
+        f" ({doubts})" if doubts else ""
     )

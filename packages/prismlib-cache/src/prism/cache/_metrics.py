@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["CacheMetrics", "Ledger"]
+__all__ = ["NOTHING_LEARNED", "CacheMetrics", "Ledger"]
+
+NOTHING_LEARNED: Mapping[str, float | None] = {
+    "error_estimate": None,
+    "error_bound": None,
+    "drift_alarms": 0,
+}
+"""The gauges of a cache that does not learn."""
 
 # Latencies of the last thousand or so requests: enough for a p95, 16 KB a kind.
 _RECENT = 1024
@@ -33,6 +40,17 @@ class CacheMetrics:
         unstorable: Answers that could not be stored: not text, bytes or plain JSON values.
         cache_errors: Failures inside the cache that a question survived, by where they happened.
         feedback_wrong: Answers reported as wrong.
+        error_estimate: Estimated share of requests answered wrongly under the rules in force, the
+            mean over families of scopes weighed by their requests; `None` while nothing is known.
+        error_bound: The same mean of the upper confidence bounds.
+        labels: Candidates whose truth became known, from misses and checks.
+        unlabelled: Candidates of which neither the judge nor the cache's comparison could tell.
+        labels_dropped: Lessons that were not learned because too many waited.
+        checks: Hits for which the model was asked again beside the caller; they are in `calls`.
+        checks_wrong: Those that found another answer than was served.
+        check_tokens: `input + output` tokens of the checks, reported or estimated.
+        check_cost_usd: Their price; not a number (`nan`) if there were some and none is known.
+        drift_alarms: Times that candidates turned out wrong more often than before.
         entries: Answers stored now.
         size_bytes: Estimated memory of those entries, vectors included.
         evicted: Entries given up for room.
@@ -63,6 +81,16 @@ class CacheMetrics:
     unstorable: int
     cache_errors: Mapping[str, int]
     feedback_wrong: int
+    error_estimate: float | None
+    error_bound: float | None
+    labels: int
+    unlabelled: int
+    labels_dropped: int
+    checks: int
+    checks_wrong: int
+    check_tokens: int
+    check_cost_usd: float
+    drift_alarms: int
     entries: int
     size_bytes: int
     evicted: int
@@ -85,8 +113,9 @@ class CacheMetrics:
         figures = asdict(self) | {
             name: getattr(self, name) for name in ("hits", "hit_rate", "unanswered")
         }
-        if math.isnan(self.cost_saved_usd):
-            figures["cost_saved_usd"] = None
+        for name in ("cost_saved_usd", "check_cost_usd"):
+            if math.isnan(figures[name]):
+                figures[name] = None
         return figures
 
     @property
@@ -151,7 +180,7 @@ class Ledger:
             self.counts["misses"] += 1
             self._overhead_s.append(overhead_s)
 
-    def snapshot(self, **gauges: float) -> CacheMetrics:
+    def snapshot(self, **gauges: float | None) -> CacheMetrics:
         """Freeze the counters together with what others measure."""
         with self.lock:
             counts, hit_s, overhead_s = self.counts.copy(), [*self._hit_s], [*self._overhead_s]
@@ -161,7 +190,7 @@ class Ledger:
             for name in (
                 "requests", "exact_hits", "similar_hits", "shared_calls", "misses", "bypassed",
                 "calls", "failed_calls", "guarded", "unstorable", "feedback_wrong", "evicted",
-                "expired",
+                "expired", "labels", "unlabelled", "labels_dropped", "checks", "checks_wrong",
             )
         }  # fmt: skip
         return CacheMetrics(

@@ -51,6 +51,9 @@ class Scope:
     context: ScopeValue = field(default=None, repr=False)
     key: bytes = field(init=False, repr=False)
     """16 bytes: the digest of all parts."""
+    family: bytes = field(init=False, repr=False)
+    """16 bytes: the same without history and context. What a cache learns about its traffic holds
+    for a family: a conversation is too short to learn from."""
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(b"prism.cache scope 1")
@@ -61,6 +64,8 @@ class Scope:
         for name in (
             "tenant_id", "model", "system_prompt", "tools", "parameters", "history", "context",
         ):  # fmt: skip
+            if name == "history":
+                object.__setattr__(self, "family", digest.copy().digest()[:16])
             try:
                 _feed(digest.update, getattr(self, name), name)
             except RecursionError:

@@ -24,10 +24,19 @@ class CacheSettings:
         tenant_id: Whose cache it is. Two tenants share nothing.
         llm_model: The model that answers, by its provider's name: part of the scope, and the name
             under which prices are looked up.
-        max_error: Share of requests that may be answered wrongly, above 0 and at most .2. It sets
-            the score that a hit needs; raising it gives more hits and more wrong ones.
+        max_error: Share of requests that may be answered wrongly, above 0 and at most .2. The bar
+            that hits must reach follows from it, from experience at first and then from what the
+            cache learns of its own traffic; raising it gives more hits and more wrong ones.
+        learn: Whether it learns. Each answer to a miss is embedded then, beside the caller, and
+            compared with the stored one. If not, experience decides for good.
+        shadow: Share of requests, in the long run, for which the model is asked again although the
+            cache has answered, to see whether it answered well: 0 for never, at most .2. It calls
+            `call_fn` a second time, beside the caller, and costs as much as a miss. The first 100
+            requests of a scope are free of it; up to .04 more come on top while a scope is young,
+            half of that after 500 requests. Raising it finds wrong answers and drift sooner.
         similarity_threshold: A plain cosine from which a stored answer is served, instead of
-            `max_error`: no gap, no guards. Raising it gives fewer hits and fewer wrong ones.
+            `max_error`: no gap, no guards, nothing learned. Raising it gives fewer hits and fewer
+            wrong ones.
         strict: Lets two more guards forbid hits: replaced words and other people. Fewer wrong
             answers on traffic full of look-alikes, about a fifth fewer hits on paraphrases.
         path: A file that keeps answers over restarts and shares them between processes.
@@ -41,6 +50,8 @@ class CacheSettings:
     tenant_id: str
     llm_model: str
     max_error: float = 0.01
+    learn: bool = True
+    shadow: float = 0.015
     similarity_threshold: float | None = None
     strict: bool = False
     path: str | os.PathLike[str] | None = None
@@ -64,8 +75,13 @@ class CacheSettings:
                 raise CacheConfigurationError(
                     f"{name} must be a whole number from {least:,}, not {value!r}"
                 )
-        if not isinstance(self.strict, bool):
-            raise CacheConfigurationError(f"strict must be True or False, not {self.strict!r}")
+        for name in ("strict", "learn"):
+            if not isinstance(getattr(self, name), bool):
+                raise CacheConfigurationError(
+                    f"{name} must be True or False, not {getattr(self, name)!r}"
+                )
+        if isinstance(self.shadow, bool) or self.shadow != 0:
+            _check_number("shadow", self.shadow, above=0, at_most=0.2)
         if not isinstance(self.path, (str, os.PathLike, type(None))):
             raise CacheConfigurationError(f"path must be a path, not a {type(self.path).__name__}")
         _check_number("wait_timeout_s", self.wait_timeout_s, above=0)

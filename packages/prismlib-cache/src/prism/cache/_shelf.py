@@ -27,6 +27,7 @@ from prism.cache._codec import EncodedAnswer, decode
 from prism.cache._eviction import GreedyDual
 from prism.cache._expiries import Expiries
 from prism.cache._forks import hold_over_fork
+from prism.cache._groups import Groups
 from prism.cache._metrics import Ledger
 from prism.cache._pricing import Usage
 from prism.cache._scope import tenant_key
@@ -36,7 +37,7 @@ from prism.cache.errors import CacheConfigurationError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance import PrismProjector, WaveIndex
 
-__all__ = ["Entry", "Kept", "Shelf"]
+__all__ = ["GROUP_BYTES", "Entry", "Kept", "Shelf", "text_of"]
 
 _log = logging.getLogger("prism.cache")
 
@@ -44,6 +45,8 @@ CANDIDATES = 16
 """Neighbours the verdict sees. The true nearest full-width neighbour was among the first 16 of the
 64-d scan in every one of the measured queries with a cosine of .80 or more (MiniLM, 10,000 and
 39,000 entries)."""
+
+GROUP_BYTES = 16
 
 # Per entry beside question, answer, vectors, words and tags: its objects and its places in dict,
 # heaps and index. A test measures real entries and fails if they take more than is estimated.
@@ -62,7 +65,12 @@ class Kept(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One stored answer in memory. Only `hits` ever changes, and `row` once."""
+    """One stored answer in memory. Only `hits`, `group` and `meaning` ever change, and `row` once.
+
+    Attributes:
+        group: Name of the group of entries with this answer.
+        meaning: The answer's own unit vector, shape (width,), once it has been embedded.
+    """
 
     key: bytes
     scope: bytes
@@ -78,6 +86,11 @@ class Entry:
     position: int
     row: int | None = None
     hits: int = 0
+    group: bytes = b""
+    meaning: npt.NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        self.group = self.group or self.key[:GROUP_BYTES]
 
 
 class Shelf:
@@ -105,7 +118,9 @@ class Shelf:
         self._embedder = embedder
         self._ledger = ledger
         self._clock = clock
-        self._link = StoreLink(store, tenant=tenant_key(settings.tenant_id), ledger=ledger)
+        self.link = self._link = StoreLink(
+            store, tenant=tenant_key(settings.tenant_id), ledger=ledger
+        )
         # Taken in this order. Re-entrant: a fork in one's own critical section must not wait.
         self._sync_lock = threading.RLock()
         self._lock = threading.RLock()
@@ -114,6 +129,7 @@ class Shelf:
         self._index: WaveIndex | None = None
         self._ranking = GreedyDual[bytes](self._hits_of)
         self._expiries = Expiries()
+        self._groups = Groups[Entry]()
         self._size_bytes = 0
         self._removals: deque[Callable[[Entry], bool]] = deque(maxlen=_REMEMBERED_REMOVALS)
         self._removal_count = 0
@@ -210,6 +226,31 @@ class Shelf:
         self._link.forget_quietly(gone)
         return outcome
 
+    def entry(self, key: bytes) -> Entry | None:
+        """Find an entry, expired or not. Takes no lock."""
+        return self._entries.get(key)
+
+    def understand(
+        self, entry: Entry, group: bytes, meaning: npt.NDArray[np.float32] | None
+    ) -> None:
+        """Give an entry what was learned of its answer before."""
+        with self._lock:
+            if self._entries.get(entry.key) is entry:
+                self._groups.discard(entry)
+                entry.group, entry.meaning = group, meaning
+                self._groups.add(entry)
+
+    def agrees(self, entry: Entry, says_the_same: Callable[[Entry], bool]) -> bool:
+        """Tell whether most of an entry's group say the same as something."""
+        with self._lock:
+            return self._groups.agrees(entry, says_the_same)
+
+    def join(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Make one group of those of these entries that are still here; give what changed."""
+        with self._lock:
+            present = [entry for entry in entries if self._entries.get(entry.key) is entry]
+            return self._groups.join(present) if present else []
+
     def remove(self, matches: Callable[[Entry], bool]) -> int:
         """Remove every entry that `matches`, now and durably, also those not yet read.
 
@@ -265,6 +306,7 @@ class Shelf:
             self._entries.clear()
             self._ranking = GreedyDual[bytes](self._hits_of)
             self._expiries = Expiries()
+            self._groups = Groups[Entry]()
             self._index = None
             self._size_bytes = 0
 
@@ -339,7 +381,7 @@ class Shelf:
                 )
             except CacheConfigurationError:
                 self._ledger.error("usage")
-        sketched = sketch(_text_of(answer))
+        sketched = sketch(text_of(answer))
         return Entry(
             key=record.key,
             scope=record.scope,
@@ -354,7 +396,7 @@ class Shelf:
             size_bytes=_ENTRY_OVERHEAD_BYTES
             + 4 * len(record.question)
             + len(record.answer)
-            + 2 * len(record.vector)
+            + 3 * len(record.vector)
             + sketched.size_bytes
             + sum(100 + len(tag) for tag in record.tags),
             position=position,
@@ -421,6 +463,7 @@ class Shelf:
         self._size_bytes -= entry.size_bytes
         self._ranking.discard(key)
         self._expiries.discard(key)
+        self._groups.discard(entry)
         if entry.row is not None and self._index is not None:
             self._index.remove(entry.row)
         # What the store had of it up to where we have read is superseded by it.
@@ -473,7 +516,8 @@ def _cost(entry: Entry) -> float:
     return float(entry.usage.output_tokens if entry.usage else len(entry.answer.payload) / 4) + 1.0
 
 
-def _text_of(answer: EncodedAnswer) -> str:
+def text_of(answer: EncodedAnswer) -> str:
+    """Give an answer as text, to compare it."""
     try:
         whole = decode(answer)
     except Exception:  # noqa: BLE001  a damaged answer, or one of a newer version

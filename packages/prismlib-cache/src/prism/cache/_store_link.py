@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from prism.cache._metrics import Ledger
 from prism.cache.errors import StoreError
-from prism.cache.store import Changes, Record, Store
+from prism.cache.store import Changes, Notebook, Record, Store
 
 __all__ = ["StoreLink"]
 
@@ -50,6 +50,25 @@ class StoreLink:
             StoreError: It could not be written.
         """
         return 0 if self._store is None else self._store.put(self._tenant, record)
+
+    def note(self, notes: Mapping[bytes, bytes]) -> None:
+        """Keep what was learned, if the store keeps notes.
+
+        Raises:
+            StoreError: It could not be written.
+        """
+        store: object = self._store
+        if isinstance(store, Notebook):
+            store.note(self._tenant, notes)
+
+    def notes(self) -> Mapping[bytes, bytes]:
+        """Read what was learned; nothing if the store keeps no notes.
+
+        Raises:
+            StoreError: It could not be read.
+        """
+        store: object = self._store
+        return store.notes(self._tenant) if isinstance(store, Notebook) else {}
 
     def forget(self, versions: Mapping[bytes, int]) -> None:
         """Delete these keys unless put after these positions, and all that is owed.

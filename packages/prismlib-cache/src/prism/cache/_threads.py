@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
-__all__ = ["OwnThreads", "run_in_own_thread", "run_in_pool"]
+__all__ = ["OwnThreads", "run_in_own_thread", "run_in_pool", "start_in_own_thread"]
 
 Result = TypeVar("Result")
 
@@ -42,10 +42,11 @@ async def run_in_own_thread(work: Callable[[], Result]) -> Result:
     If the caller is cancelled the thread goes on and its result is dropped. It does not keep the
     process alive.
     """
-    return await asyncio.wrap_future(_start(work))
+    return await asyncio.wrap_future(start_in_own_thread(work))
 
 
-def _start(work: Callable[[], Result]) -> Future[Result]:
+def start_in_own_thread(work: Callable[[], Result]) -> Future[Result]:
+    """Do as `run_in_own_thread`, where nobody awaits it."""
     done: Future[Result] = Future()
     context = contextvars.copy_context()
 
@@ -73,7 +74,7 @@ class OwnThreads(Executor):
         self, fn: Callable[..., Result], /, *args: object, **kwargs: object
     ) -> Future[Result]:
         """Start a thread for it."""
-        return _start(lambda: fn(*args, **kwargs))
+        return start_in_own_thread(lambda: fn(*args, **kwargs))
 
 
 def _pool(name: str) -> ThreadPoolExecutor:

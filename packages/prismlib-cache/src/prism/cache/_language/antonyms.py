@@ -204,7 +204,7 @@ def _table() -> dict[str, frozenset[str]]:
 _TABLE = _table()
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=32768)
 def are_opposite(one: str, other: str) -> bool:
     """Tell whether two lower-case words are opposites, in any of their common endings."""
     theirs = _forms(other)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from prism.cache.store._memory import MemoryStore
+from prism.cache.store._notes import Notebook
 from prism.cache.store._protocol import Changes, Record, Store
 from prism.cache.store._sqlite import SQLiteStore
 
-__all__ = ["Changes", "MemoryStore", "Record", "SQLiteStore", "Store"]
+__all__ = ["Changes", "MemoryStore", "Notebook", "Record", "SQLiteStore", "Store"]

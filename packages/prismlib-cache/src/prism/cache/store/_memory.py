@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from prism.cache.errors import CacheConfigurationError, StoreError
+from prism.cache.store._notes import ENTRY_NOTE
 from prism.cache.store._protocol import Changes, Record
 
 __all__ = ["MemoryStore"]
@@ -38,6 +39,7 @@ class MemoryStore:
         # Both are in the order of their positions: a key that changes again goes to the end.
         self._records: dict[bytes, dict[bytes, tuple[int, Record]]] = {}
         self._removals: dict[tuple[bytes, bytes], int] = {}
+        self._notes: dict[bytes, dict[bytes, bytes]] = {}
         self._position = 0
         self._horizon = 0
         self._is_closed = False
@@ -93,6 +95,7 @@ class MemoryStore:
             for key in known:
                 position += 1
                 del records[key]
+                self._notes.get(tenant, {}).pop(ENTRY_NOTE + key, None)
                 self._removals[tenant, key] = position
             self._forget_removals(position - self._remembered_changes)
             self._position = position
@@ -136,12 +139,33 @@ class MemoryStore:
         self._check_open()
         return self._position != since
 
+    def note(self, tenant: bytes, notes: Mapping[bytes, bytes]) -> None:
+        """Keep these values under their names, in place of older ones.
+
+        Raises:
+            StoreError: The store is closed.
+        """
+        with self._lock:
+            self._check_open()
+            self._notes.setdefault(tenant, {}).update(notes)
+
+    def notes(self, tenant: bytes) -> Mapping[bytes, bytes]:
+        """Give all notes of a tenant.
+
+        Raises:
+            StoreError: The store is closed.
+        """
+        with self._lock:
+            self._check_open()
+            return dict(self._notes.get(tenant, {}))
+
     def close(self) -> None:
         """Forget everything. Closing twice does nothing."""
         with self._lock:
             self._is_closed = True
             self._records.clear()
             self._removals.clear()
+            self._notes.clear()
 
     def _check_open(self) -> None:
         if self._is_closed:

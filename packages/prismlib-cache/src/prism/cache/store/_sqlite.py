@@ -22,11 +22,13 @@ import os
 import sqlite3
 import threading
 import weakref
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
 from prism.cache.errors import CacheConfigurationError, StoreBusyError, StoreError
+from prism.cache.store._notes import ENTRY_NOTE
 from prism.cache.store._protocol import Changes, Record
 from prism.cache.store._rows import COLUMNS, DamagedRowError, decode, encode
 from prism.cache.store._sqlite_errors import damaged, store_error
@@ -189,6 +191,10 @@ class SQLiteStore:
                     (tenant, key, _NEWEST if versions is None else versions[key]),
                 )
                 if gone.rowcount:
+                    connection.execute(
+                        "DELETE FROM notes WHERE tenant = ? AND name = ?",
+                        (tenant, ENTRY_NOTE + key),
+                    )
                     position += 1
                     connection.execute(
                         "INSERT INTO removals VALUES (?, ?, ?)", (position, tenant, key)
@@ -246,6 +252,39 @@ class SQLiteStore:
         """
         with self._borrow(self._watcher) as connection:
             return _position(connection) != since
+
+    def note(self, tenant: bytes, notes: Mapping[bytes, bytes]) -> None:
+        """Keep these values under their names, in place of older ones. All or none.
+
+        Raises:
+            StoreBusyError: Another thread or process wrote for too long.
+            StoreError: They cannot be written, or the store is closed. Nothing changed.
+        """
+        rows = [
+            (tenant, name, value, zlib.crc32(name + b"\0" + value)) for name, value in notes.items()
+        ]
+
+        def change(connection: sqlite3.Connection) -> None:
+            connection.executemany("INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?)", rows)
+
+        self._write(change)
+
+    def notes(self, tenant: bytes) -> Mapping[bytes, bytes]:
+        """Give all notes of a tenant, but those that are not as they were written.
+
+        Raises:
+            StoreBusyError: Another thread read for too long.
+            StoreError: The file cannot be read, or the store is closed.
+        """
+        with self._borrow(self._reader) as connection:
+            rows = connection.execute(
+                "SELECT name, value, checksum FROM notes WHERE tenant = ?", (tenant,)
+            )
+            return {
+                name: value
+                for name, value, checksum in rows
+                if zlib.crc32(name + b"\0" + value) == checksum
+            }
 
     def close(self) -> None:
         """Close the file, and fold its log into it if no other process has it open.

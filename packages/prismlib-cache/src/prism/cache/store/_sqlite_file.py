@@ -79,6 +79,15 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE meta (horizon INTEGER NOT NULL)",
         "INSERT INTO meta SELECT CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
     ),
+    (
+        """CREATE TABLE notes (
+            tenant BLOB NOT NULL,
+            name BLOB NOT NULL,
+            value BLOB NOT NULL,
+            checksum INTEGER NOT NULL,
+            PRIMARY KEY (tenant, name)
+        ) WITHOUT ROWID""",
+    ),
 )
 SCHEMA_VERSION = len(_STEPS)
 
