@@ -14,14 +14,21 @@ from prismresonance._projector import PrismProjector
 from prismresonance._records import IndexStats, Match, Payload, Record, RowId
 from prismresonance.errors import (
     DuplicateIdError,
+    IndexBusyError,
+    IndexDamagedError,
+    IndexFileError,
     InvalidArgumentError,
     InvalidVectorError,
     PrismResonanceError,
+    UnsavablePayloadError,
 )
 
 __all__ = [
     "Between",
     "DuplicateIdError",
+    "IndexBusyError",
+    "IndexDamagedError",
+    "IndexFileError",
     "IndexStats",
     "InvalidArgumentError",
     "InvalidVectorError",
@@ -31,6 +38,7 @@ __all__ = [
     "PrismResonanceError",
     "Record",
     "RowId",
+    "UnsavablePayloadError",
     "WaveIndex",
 ]
 

@@ -36,9 +36,10 @@ def admitted(
         The snapshot, and ascending row numbers; `None` for all rows. Numbers from posting lists
         may be of rows that the snapshot does not have; `Snapshot.locate` passes over those.
     """
-    postings = table.postings
-    indexed = [condition for condition in conditions if condition[0] in postings.fields]
-    others = tuple(condition for condition in conditions if condition[0] not in postings.fields)
+    fields = table.postings.fields
+    indexed = [condition for condition in conditions if condition[0] in fields]
+    others = tuple(condition for condition in conditions if condition[0] not in fields)
+    postings = table.posting_lists() if indexed else table.postings
     while True:
         snapshot = table.snapshot
         lists = [postings.collect(field, condition) for field, condition in indexed]
@@ -63,8 +64,7 @@ def _looked_at(
 ) -> _Seqs:
     if allowed is None:
         parts = [
-            (chunk, np.flatnonzero(chunk.living(length, snapshot.epoch)))
-            for chunk, length in snapshot.parts()
+            (chunk, chunk.living_rows(length, snapshot.epoch)) for chunk, length in snapshot.parts()
         ]
     else:
         parts = [(chunk, rows) for _, chunk, rows in snapshot.locate(allowed)]
@@ -76,4 +76,5 @@ def _looked_at(
             for seq, row in zip(numbers, rows.tolist(), strict=True)
             if meets(chunk.payloads[row], conditions)
         ]
-    return np.array(seqs, np.int64)
+    # A chunk arranged in cells gives its rows in another order than that of their numbers.
+    return np.sort(np.array(seqs, np.int64))

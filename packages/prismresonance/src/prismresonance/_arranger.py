@@ -74,12 +74,11 @@ class Arranger:
         try:
             while parts := _arrangeable(self._table.snapshot):
                 snapshot = self._table.snapshot
-                dim = self._projector.dim
-                flat = Chunk.merged(parts, epoch=snapshot.epoch, dim=dim)
+                flat = Chunk.merged(parts, epoch=snapshot.epoch)
                 arranged = arrange(self._directions(flat), go_on=_step)
                 if arranged is None:
                     return
-                new = flat.arrange(*arranged, dim=dim)
+                new = flat.arrange(*arranged)
                 if not self._table.exchange([chunk for chunk, _ in parts], new, snapshot.epoch):
                     return  # a compaction came between: the next write asks again
         except Exception as error:  # noqa: BLE001  the thread's top: rows are found without cells

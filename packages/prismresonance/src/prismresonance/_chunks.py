@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from prismresonance._cells import Cells
+from prismresonance._chunk_arrays import (
+    ARRAYS,
+    gathered_arrays,
+    new_arrays,
+    projected_arrays,
+)
 from prismresonance._columns import IdColumn, PayloadColumn
 from prismresonance._filters import MISSING
 from prismresonance._kernels import plain
-from prismresonance._kernels.codes import copy_codes, new_codes
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from prismresonance._cells import Cells
+    from prismresonance._chunk_arrays import Arrays
     from prismresonance._kernels.interface import Integers, Kernels
     from prismresonance._records import Payload
     from prismresonance._row_ids import RowIds
 
 __all__ = ["ALIVE", "Batch", "Chunk"]
 
+UNREAD = object()
+"""Stands for a row's value of a field that is in its encoded payload."""
+
 ALIVE = int(np.iinfo(np.int64).max)
 """`died_at` of a row that nobody removed."""
+
+_Numbers = npt.NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -74,37 +85,98 @@ class Chunk:
         cells: Its cells, or `None`.
         ids: The ids.
         payloads: The payloads.
-        keys: For each indexed field, the rows' values of it.
+        fields: The indexed fields.
+        keys: For each indexed field the rows' values of it as they were when the rows were added;
+            `UNREAD` for rows from a file, and empty if all are: then the payload says.
     """
 
     __slots__ = (
         "_addresses", "_by_rank", "_ranks", "_seqs", "capacity", "cells", "codes", "dead",
-        "died_at", "first_seq", "ids", "keys", "length", "low", "payloads", "rows",
+        "died_at", "fields", "first_seq", "ids", "keys", "length", "low", "payloads", "rows",
         "squared_norms",
     )  # fmt: skip
 
     def __init__(
-        self, capacity: int, width: int, *, precision: str, dim: int | None, fields: int
+        self, arrays: Arrays, ids: IdColumn, payloads: PayloadColumn, fields: tuple[str, ...]
     ) -> None:
-        self.capacity = capacity
+        self.capacity = len(ids.numbers)
         self.length = 0
         self.dead = 0
-        self.rows: Integers = np.empty((capacity, width), precision)
-        self.squared_norms = np.empty(capacity, np.int32)
-        self.codes: npt.NDArray[np.uint8] | None = None
-        self.low: npt.NDArray[np.int8] | None = None
-        if dim is not None:
-            self.codes, self.low = self._room(dim)
-        self.died_at = np.full(capacity, ALIVE, np.int64)
+        self.rows = cast("Integers", arrays["rows"])
+        self.squared_norms = cast("npt.NDArray[np.int32]", arrays["squared_norms"])
+        self.codes = cast("npt.NDArray[np.uint8] | None", arrays.get("codes"))
+        self.low = cast("npt.NDArray[np.int8] | None", arrays.get("low"))
+        self.died_at = np.full(self.capacity, ALIVE, np.int64)
         self.first_seq = 0
         self._seqs: npt.NDArray[np.int64] | None = None  # by rank; if some are missing between
         self.cells: Cells | None = None
         self._ranks: npt.NDArray[np.int32] | None = None
         self._by_rank: npt.NDArray[np.int32] | None = None
-        self.ids = IdColumn(capacity)
-        self.payloads = PayloadColumn(capacity)
-        self.keys: tuple[list[Hashable], ...] = tuple([] for _ in range(fields))
+        self.ids = ids
+        self.payloads = payloads
+        self.fields = fields
+        self.keys: tuple[list[Hashable], ...] = tuple([] for _ in fields)
         self._addresses: tuple[int, ...] | None = None
+
+    @classmethod
+    def with_room(
+        cls,
+        capacity: int,
+        width: int,
+        *,
+        precision: str,
+        dim: int | None,
+        fields: tuple[str, ...],
+    ) -> Chunk:
+        """Make an empty chunk; with room for projected rows unless `dim` is `None`."""
+        arrays = new_arrays(capacity, width, precision=precision, dim=dim)
+        return cls(arrays, IdColumn.with_room(capacity), PayloadColumn(capacity), fields)
+
+    @classmethod
+    def saved(
+        cls,
+        arrays: Arrays,
+        ids: IdColumn,
+        payloads: PayloadColumn,
+        fields: tuple[str, ...],
+        *,
+        first_seq: int,
+        dead: _Numbers,
+    ) -> Chunk:
+        """Make a full chunk of what was read from a file.
+
+        Args:
+            arrays: As `arrays` and `arrangement` gave them.
+            ids: Their ids.
+            payloads: Their payloads.
+            fields: The indexed fields.
+            first_seq: The least number of a row; the others follow.
+            dead: The ranks of the rows that are dead in every epoch.
+        """
+        new = cls(arrays, ids, payloads, fields)
+        new.length, new.first_seq, new.dead = new.capacity, first_seq, len(dead)
+        if "ranks" in arrays:
+            new._ranks = cast("npt.NDArray[np.int32]", arrays["ranks"])
+            new._by_rank = cast("npt.NDArray[np.int32]", arrays["by_rank"])
+            new.cells = Cells(
+                cast("npt.NDArray[np.int16]", arrays["centres"]),
+                cast("npt.NDArray[np.int32]", arrays["starts"]),
+                cast("npt.NDArray[np.uint8]", arrays["floors"]),
+            )
+            dead = new._by_rank[dead].astype(np.int64)
+        new.died_at[dead] = 0
+        return new
+
+    def arrangement(self) -> Arrays:
+        """Give what says how all rows are arranged, by name; nothing of a chunk that is not."""
+        if self._ranks is None or self._by_rank is None or self.cells is None:
+            return {}
+        return {"ranks": self._ranks, "by_rank": self._by_rank, **self.cells._asdict()}
+
+    def arrays(self) -> Arrays:
+        """Give the arrays of the vectors by name, those that there are, with their spare room."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     @property
     def addresses(self) -> tuple[int, ...]:
@@ -125,6 +197,12 @@ class Chunk:
                 self.died_at.ctypes.data,
             )
         return self._addresses if self.dead else (*self._addresses[:-1], 0)
+
+    @property
+    def width(self) -> int:
+        """Width of the vectors."""
+        width: int = self.rows.shape[1]
+        return width
 
     @property
     def arranged(self) -> bool:
@@ -211,17 +289,37 @@ class Chunk:
         rows: npt.NDArray[np.int64] = np.sort(self._by_rank[ranks].astype(np.int64))
         return rows
 
+    def seqs_in_order(self) -> _Numbers:
+        """Give the numbers of all rows, ascending."""
+        if self._seqs is None:
+            return np.arange(self.first_seq, self.first_seq + self.length)
+        return self._seqs[: self.length]
+
+    def span(self, first_seq: int, stop_seq: int, length: int) -> tuple[int, int]:
+        """Find the ranks, below `length`, of the numbers from one to below another."""
+        if self._seqs is None:
+            bounds = (first_seq - self.first_seq, stop_seq - self.first_seq)
+            start, stop = (max(0, min(bound, length)) for bound in bounds)
+        else:
+            start, stop = np.searchsorted(self._seqs[:length], (first_seq, stop_seq)).tolist()
+        return start, stop
+
+    def keys_of(self, row: int) -> list[Hashable]:
+        """Give a row's values of the indexed fields."""
+        keys = [values[row] if values else UNREAD for values in self.keys]
+        if any(key is UNREAD for key in keys):
+            payload = self.payloads[row]
+            return [payload.get(field, MISSING) for field in self.fields]
+        return keys
+
     def project(self, products: npt.NDArray[np.float32]) -> None:
         """Add codes of the rows written so far, shape `(n, dim)`, to a chunk without."""
-        codes, low = self._room(products.shape[1])
+        dim = products.shape[1]
+        arrays = projected_arrays(self.capacity, self.width, self.rows.itemsize, dim)
+        codes = cast("npt.NDArray[np.uint8]", arrays["codes"])
+        low = cast("npt.NDArray[np.int8] | None", arrays.get("low"))
         plain.encode(products, codes, low, 0)
         self.codes, self.low, self._addresses = codes, low, None
-
-    def _room(self, dim: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int8] | None]:
-        # Bytes that are hardly fewer than those of the row itself would sort out nothing sooner.
-        worth = self.rows.shape[1] * self.rows.itemsize > 2 * dim
-        low = np.empty((self.capacity, dim), np.int8) if worth else None
-        return new_codes(self.capacity, dim), low
 
     def living(self, length: int, epoch: int) -> npt.NDArray[np.bool_]:
         """Say which of the first `length` rows are alive in an epoch."""
@@ -234,7 +332,6 @@ class Chunk:
         parts: Sequence[tuple[Chunk, int]],
         *,
         epoch: int,
-        dim: int,
         capacity: int | None = None,
     ) -> Chunk:
         """Copy the living rows of neighbouring chunks into a new one, in order.
@@ -242,75 +339,68 @@ class Chunk:
         Args:
             parts: At least one chunk, each with its published length.
             epoch: The epoch in which a row must be alive.
-            dim: Width of the projected space.
             capacity: Room in the new chunk; just enough when `None`.
 
         Returns:
             A chunk that shares no memory with the old ones. Costs O(rows * width).
         """
-        picks = [chunk._living_in_order(length, epoch) for chunk, length in parts]
-        total = sum(map(len, picks))
-        new = parts[0][0]._like(max(capacity or total, total, 1), dim)
-        start = 0
-        for (chunk, _), rows in zip(parts, picks, strict=True):
-            new._copy(start, chunk, rows)
-            start += len(rows)
-        if total:
-            seqs = [chunk.seqs_of(rows) for (chunk, _), rows in zip(parts, picks, strict=True)]
-            new._number_as(np.concatenate(seqs))
-        new.length = total
-        return new
+        picks = [(chunk, chunk.living_rows(length, epoch)) for chunk, length in parts]
+        return cls._gathered(picks, capacity=capacity)
 
-    def arrange(self, order: npt.NDArray[np.int64], cells: Cells, *, dim: int) -> Chunk:
+    def arrange(self, order: npt.NDArray[np.int64], cells: Cells) -> Chunk:
         """Copy all rows into a new chunk in another order.
 
         Args:
             order: Shape `(length,)`: the rows in their new places; of a chunk in order of
                 insertion.
             cells: The cells they are in there.
-            dim: Width of the projected space.
 
         Returns:
             A chunk that shares no array of rows with this one.
         """
-        new = self._like(self.length, dim)
-        new._copy(0, self, order)
-        new.first_seq, new._seqs, new.length = self.first_seq, self._seqs, self.length
+        new = Chunk._gathered([(self, order)])
+        new.first_seq, new._seqs = self.first_seq, self._seqs
         new.cells = cells
         new._ranks = order.astype(np.int32)
         new._by_rank = np.empty(self.length, np.int32)
         new._by_rank[order] = np.arange(self.length, dtype=np.int32)
         return new
 
-    def _living_in_order(self, length: int, epoch: int) -> npt.NDArray[np.int64]:
-        living = self.living(length, epoch)
+    def living_rows(self, length: int, epoch: int) -> _Numbers:
+        """Give the rows that are alive in an epoch, in order of insertion."""
+        return self.ranked(0, length, epoch)
+
+    def ranked(self, start: int, stop: int, epoch: int) -> _Numbers:
+        """Give the rows of some ranks that are alive in an epoch, in order of insertion."""
         if self._by_rank is None:
-            return np.flatnonzero(living)
-        return self._by_rank[living[self._by_rank]].astype(np.int64)
+            return np.flatnonzero(self.died_at[start:stop] > epoch) + start
+        rows = self._by_rank[start:stop].astype(np.int64)
+        living: _Numbers = rows[self.died_at[rows] > epoch]
+        return living
 
-    def _like(self, capacity: int, dim: int) -> Chunk:
-        return Chunk(
-            capacity,
-            self.rows.shape[1],
-            precision=self.rows.dtype.name,
-            dim=None if self.codes is None else dim,
-            fields=len(self.keys),
+    @classmethod
+    def _gathered(
+        cls, picks: Sequence[tuple[Chunk, _Numbers]], *, capacity: int | None = None
+    ) -> Chunk:
+        """Copy chosen rows of chunks into a new one, in the given order."""
+        total = sum(len(rows) for _, rows in picks)
+        room = max(capacity or total, total, 1)
+        new = cls(
+            gathered_arrays([(chunk.arrays(), rows) for chunk, rows in picks], capacity=room),
+            IdColumn.with_room(room),
+            PayloadColumn.gathered(room, [(chunk.payloads, rows) for chunk, rows in picks]),
+            picks[0][0].fields,
         )
-
-    def _copy(self, start: int, source: Chunk, rows: npt.NDArray[np.int64]) -> None:
-        """Copy rows of another chunk to the places from `start` on."""
-        stop = start + len(rows)
-        # mode="clip" lets numpy write straight into `out`; the rows are in range.
-        np.take(source.rows, rows, axis=0, out=self.rows[start:stop], mode="clip")
-        if self.low is not None and source.low is not None:
-            np.take(source.low, rows, axis=0, out=self.low[start:stop], mode="clip")
-        if self.codes is not None and source.codes is not None:
-            copy_codes(source.codes, rows, self.codes, start)
-        self.squared_norms[start:stop] = source.squared_norms[rows]
-        self.ids.copy_rows(start, source.ids, rows)
-        self.payloads.copy_rows(start, source.payloads, rows)
-        for own, given in zip(self.keys, source.keys, strict=True):
-            own += [given[row] for row in rows.tolist()]
+        start = 0
+        for chunk, rows in picks:
+            new.ids.copy_rows(start, chunk.ids, rows)
+            for own, given in zip(new.keys, chunk.keys, strict=True):
+                own += [given[row] for row in rows.tolist()] if given else [UNREAD] * len(rows)
+            start += len(rows)
+        if total:
+            new._number_as(np.concatenate([chunk.seqs_of(rows) for chunk, rows in picks]))
+        new.length = total
+        return new
 
     def _number_as(self, seqs: npt.NDArray[np.int64]) -> None:
         self.first_seq = int(seqs[0])

@@ -57,9 +57,9 @@ class IdMap:
 
     __slots__ = ("_others", "_table", "_taken")
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int = 0) -> None:
         self._others: dict[RowId, int] = {}
-        self._table = _with_room(_FIRST_PAIRS)
+        self._table = _with_room(max(_FIRST_PAIRS, int(1.25 * expected / _FULL)))
         self._taken = 0  # at least the pairs that are not free: an interrupt may leave it higher
 
     @property
@@ -105,20 +105,28 @@ class IdMap:
 
         O(n) on average. May be called again with the same after an interrupt.
         """
+        if len(ids) > _FEW:
+            self.store_rows(ids, np.arange(first_seq, first_seq + len(ids)), kernels)
+            return
+        for seq, row_id in enumerate(ids.tolist(), first_seq):
+            if is_number(row_id):
+                self._reserve(1, kernels)
+                self._store_one(row_id, seq)
+            else:
+                self._others[row_id] = seq
+
+    def store_rows(
+        self, ids: RowIds, seqs: npt.NDArray[np.int64], kernels: Kernels = plain
+    ) -> None:
+        """Let ids, none twice, stand for row numbers, shape `(n,)`; the writer's. O(n)."""
         strays = ids.strays()
         for place, row_id in strays:
-            self._others[row_id] = first_seq + place
+            self._others[row_id] = int(seqs[place])
         count = len(ids) - len(strays)
         if not count:
             return
         self._reserve(count, kernels)
-        if len(ids) <= _FEW:
-            for seq, row_id in enumerate(ids.numbers.tolist(), first_seq):
-                if row_id != OTHER:
-                    self._store_one(row_id, seq)
-            return
         numbers = ids.numbers
-        seqs = np.arange(first_seq, first_seq + len(ids))
         if strays:
             chosen = numbers > OTHER
             numbers, seqs = numbers[chosen], seqs[chosen]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from prismresonance._arguments import (
     whole_number,
 )
 from prismresonance._arranger import Arranger
+from prismresonance._files.folder import DiskFolder
+from prismresonance._files.load import load
+from prismresonance._files.save import Content
+from prismresonance._files.saver import Saver
 from prismresonance._filters import parse_where
 from prismresonance._kernels.compiler import COMPILER
 from prismresonance._projector import PrismProjector
@@ -34,9 +39,10 @@ from prismresonance._vectors import (
     unit_row,
     unit_rows,
 )
-from prismresonance.errors import InvalidArgumentError
+from prismresonance.errors import IndexFileError, InvalidArgumentError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
@@ -120,6 +126,8 @@ class WaveIndex:
         )
         self._arranger = Arranger(self._table, projector)
         self._tallies: dict[int, Tally] = {}
+        self._saver = Saver()
+        self._untouched = False
 
     @property
     def projector(self) -> PrismProjector:
@@ -333,6 +341,7 @@ class WaveIndex:
         )
         matches = search(snapshot, question, self._projector, kernels, tally)
         tally.queries += 1
+        self._ask_for_speed(snapshot)
         return matches
 
     def query_many(
@@ -368,6 +377,7 @@ class WaveIndex:
         )
         answers = search_many(snapshot, rows, question, self._projector, kernels, tally)
         tally.queries += len(rows)
+        self._ask_for_speed(snapshot)
         return answers
 
     def compact(self) -> None:
@@ -378,6 +388,113 @@ class WaveIndex:
         meanwhile, and those already running keep what they read until they end.
         """
         self._table.compact()
+
+    def save(self, path: str | os.PathLike[str], *, replace: bool = False) -> None:
+        """Save the rows to a folder, from which `open` makes an index again.
+
+        Saves one snapshot: reads and writes go on meanwhile, and a write that comes after it is
+        not in it. A later save to the same folder adds what is new: new rows, and which rows are
+        gone. When the call returns, a crash of the machine can no longer undo it; a crash, a full
+        disk or a kill at any moment before leaves the folder with the index that was there.
+
+        A folder holds one index. Two saves to it at the same time: of one index they take turns,
+        of different ones the second raises. Indexes opened from the folder go on to read what they
+        opened. (On Windows, files that they have open stay until a save after they are closed.)
+
+        What is removed is no longer found; its bytes stay in a file until that is merged or more
+        than half of its rows are gone.
+
+        Payloads are written as they are at that moment, and rows that an earlier save wrote are
+        not looked at again: what was changed in their payloads since is not saved.
+
+        Args:
+            path: The folder; made if it is not there.
+            replace: Whether to replace an index that this one did not save there.
+
+        Raises:
+            UnsavablePayloadError: A payload holds something other than texts, integers, floats
+                (also NaN and infinite), truth values, `None`, and lists and dictionaries of these.
+            IndexFileError: The folder holds another index, or this one as somebody else saved it
+                since, or no index but other files. `replace=True` replaces an index, nothing else.
+            IndexBusyError: Another index is being saved there.
+            OSError: The file system refuses; the folder holds what it held.
+
+        Cost:
+            The first: O(rows * width), all of it written. Later ones: for n rows added since, n *
+            O(log rows) are written over time, because small files are merged into larger ones
+            (there are at most about `log2(rows)`), and a bit for each row once one is removed.
+            Once more all of a file's rows when they have been arranged in cells since.
+        """
+        self._saver.save(Path(path).resolve(), self._content, replace=replace)
+
+    @classmethod
+    def open(  # the word users know
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        projector: PrismProjector | None = None,
+        verify: bool = False,
+    ) -> WaveIndex:
+        """Make an index of what was saved to a folder.
+
+        Nothing is read but a few small files: rows are mapped and come from disk when a query
+        first needs them. The index can be written to; that changes memory only, until it is saved.
+
+        Payloads are made anew whenever a match or a record is read, about 2 us each: changing one
+        changes nothing.
+
+        Args:
+            path: The folder.
+            projector: The projector to use, so that several indexes can share it; must be as the
+                saved index's. `None` makes one.
+            verify: Whether to read all of it and compare every checksum. Without, lengths are
+                compared, and the checksums of what is read now.
+
+        Returns:
+            The index, with the width, the indexed fields and the next free id that it had.
+
+        Raises:
+            IndexFileError: There is no saved index, or one of another format version, byte order
+                or projector.
+            IndexDamagedError: A file is missing, cut off or changed.
+
+        Cost:
+            8 bytes of memory a row, and O(files). Made at their first need: what finds rows by
+            their ids (with `get`, `in`, `remove`, and writes that give ids; about 0.1 us a row, 1
+            us if ids are texts), and the lists of an indexed field (with `where=` on one; 3 us a
+            row).
+        """
+        place = Path(path).resolve()
+        loaded = load(DiskFolder(place), path=str(place), verify=verify)
+        manifest = loaded.state.manifest
+        precision = cast("Precision", manifest.precision)
+        if projector is None:
+            projector = PrismProjector(dim=manifest.dim, tenant_id=manifest.tenant_id)
+        elif (projector.dim, projector.tenant_id) != (manifest.dim, manifest.tenant_id):
+            raise IndexFileError(
+                f"its projector has dim={manifest.dim} and tenant_id={manifest.tenant_id!r}, given "
+                f"is {projector!r}; leave it out to use the saved one's",
+                path=str(place),
+            )
+        index = cls(
+            projector,
+            width=manifest.width,
+            precision=precision,
+            indexed_fields=manifest.indexed_fields,
+        )
+        index._table = RowTable.restored(
+            projector,
+            loaded.chunks,
+            width=manifest.width,
+            precision=precision,
+            fields=manifest.indexed_fields,
+            next_id=manifest.next_id,
+            projected=manifest.projected,
+        )
+        index._arranger = Arranger(index._table, projector)
+        index._untouched = True
+        index._saver.knows(place, loaded.state)
+        return index
 
     def stats(self) -> IndexStats:
         """Describe the index. O(chunks); safe beside readers and writers."""
@@ -446,10 +563,22 @@ class WaveIndex:
             self._arranger.want()
         return named, replaced
 
+    def _content(self) -> Content:
+        snapshot, next_id = self._table.held()
+        return Content(
+            snapshot,
+            next_id,
+            self._projector.tenant_id,
+            self._projector.dim,
+            snapshot.chunks[0].width if snapshot.chunks else self._table.width,
+            self._table.precision,
+            self._table.postings.fields,
+        )
+
     def _find(self, row_id: RowId) -> tuple[Chunk, int] | None:
         while True:
             snapshot = self._table.snapshot
-            seq = self._table.seq_of(row_id, snapshot)
+            seq = self._table.seq_of(row_id, snapshot, COMPILER.kernels)
             if seq is None:
                 return None
             found = snapshot.find(seq)
@@ -476,12 +605,18 @@ class WaveIndex:
         if self._table.width != len(vector) and snapshot.chunks:
             # The first row of all came in after the width was checked.
             check_width(len(vector), snapshot.chunks[0].rows.shape[1])
-        if self._is_large(snapshot):
-            COMPILER.want()
         tally = self._tallies.get(threading.get_ident())
         if tally is None:
             tally = self._tallies.setdefault(threading.get_ident(), Tally())
         return snapshot, (vector, top_k, least, allowed, exact), COMPILER.kernels, tally
+
+    def _ask_for_speed(self, snapshot: Snapshot) -> None:
+        """Start what pays in the background; after an answer, which importing numba holds up."""
+        if self._is_large(snapshot):
+            COMPILER.want()
+            if self._untouched:  # later, writes ask
+                self._untouched = False
+                self._arranger.want()
 
     def _is_large(self, snapshot: Snapshot) -> bool:
         """Say whether compiled kernels pay."""

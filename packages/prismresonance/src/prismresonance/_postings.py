@@ -63,12 +63,12 @@ class Postings:
         self.purged_epoch = 0
         self._lists: tuple[dict[Hashable, _Posting], ...] = tuple({} for _ in fields)
 
-    def append(self, first_seq: int, keys: Sequence[Sequence[Hashable]] | None) -> None:
+    def append(self, seqs: Sequence[int], keys: Sequence[Sequence[Hashable]] | None) -> None:
         """Add rows; `keys` holds for each field the rows' values of it, `None` is no values."""
         if keys is None:
             return
         for lists, values in zip(self._lists, keys, strict=True):
-            for seq, value in enumerate(values, first_seq):
+            for seq, value in zip(seqs, values, strict=True):
                 if value is MISSING:
                     continue
                 posting = lists.get(value)

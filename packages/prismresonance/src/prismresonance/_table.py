@@ -76,19 +76,65 @@ class RowTable:
         self.postings = Postings(fields)
         self._projector = projector
         self._lock = threading.Lock()
-        self._id_map = IdMap()
+        self._id_map: IdMap | None = IdMap()  # `None`: not needed yet, see `restored`
+        self._posted = True
         self._next_seq = 0
         self._next_id = 0
         self._sparse: list[Chunk] = []
 
-    def seq_of(self, row_id: RowId, snapshot: Snapshot) -> int | None:
+    @classmethod
+    def restored(
+        cls,
+        projector: PrismProjector,
+        chunks: tuple[Chunk, ...],
+        *,
+        width: int | None,
+        precision: Precision,
+        fields: tuple[str, ...],
+        next_id: int,
+        projected: bool,
+    ) -> RowTable:
+        """Make a table of full chunks, in order, with row numbers from 0 on.
+
+        The id map and the posting lists are made when they are first needed.
+        """
+        table = cls(projector, width=width, precision=precision, fields=fields)
+        if not chunks:
+            table._next_id = next_id
+            return table
+        table._id_map, table._posted = None, False
+        table._next_seq = sum(chunk.length for chunk in chunks)
+        table._next_id = next_id
+        living = sum(chunk.length - chunk.dead for chunk in chunks)
+        table.snapshot = Snapshot(
+            chunks, chunks[-1].length, 1, living, projected, None, Directory()
+        )
+        return table
+
+    def held(self) -> tuple[Snapshot, int]:
+        """Give the newest snapshot and the next free id of the same moment."""
+        with self._lock:
+            return self.snapshot, self._next_id
+
+    def seq_of(self, row_id: RowId, snapshot: Snapshot, kernels: Kernels = plain) -> int | None:
         """Look up a row's number, as of this snapshot or a later published one."""
         pending = snapshot.pending
         if pending is not None:
             place = pending.ids.place_of(row_id)
             if place is not None:
                 return None if pending.first_seq is None else pending.first_seq + place
-        return self._id_map.find(row_id)
+        id_map = self._id_map
+        if id_map is None:
+            with self._lock:
+                id_map = self._ids(kernels)
+        return id_map.find(row_id)
+
+    def posting_lists(self) -> Postings:
+        """Give the posting lists with all rows of the newest snapshot in them."""
+        if not self._posted:
+            with self._lock:
+                self._post()
+        return self.postings
 
     def keys_of(self, payloads: Sequence[Payload] | None) -> list[list[Hashable]] | None:
         """Read the indexed fields of payloads: a list for each field, with a value a row."""
@@ -141,9 +187,11 @@ class RowTable:
         # Projecting is the costly part of an insert: not under the lock, if it can be foreseen.
         products = self._projector.products(units.rows) if self.snapshot.projected else None
         with self._lock:
-            if self.width is not None and count and width != self.width:
+            chunks = self.snapshot.chunks
+            held = chunks[0].width if chunks else self.width
+            if held is not None and count and width != held:
                 raise InvalidVectorError(
-                    f"the index holds vectors of width {self.width}, got width {width}"
+                    f"the index holds vectors of width {held}, got width {width}"
                 )
             self._settle(kernels)
             if ids is None:
@@ -153,23 +201,26 @@ class RowTable:
             if not count:
                 return named, 0
             highest = named.highest()
+            if highest is not None:
+                # Also if the write ends here: an id must not be given twice.
+                self._next_id = max(self._next_id, highest + 1)
             first_seq = self._next_seq
             self._next_seq += count
             batch = Batch(*units, products, first_seq, named, payloads, keys)
             chunks, tail_length, projected = self._append(batch, kernels)
-            self.postings.append(first_seq, keys)
+            if self._posted:
+                self.postings.append(range(first_seq, first_seq + count), keys)
             pending = Pending(named, first_seq)
             self._commit(chunks, tail_length, replaced, pending, kernels, projected=projected)
             self.width = width
-            if highest is not None:
-                self._next_id = max(self._next_id, highest + 1)
             return named, len(replaced)
 
     def delete(self, ids: RowIds, kernels: Kernels = plain) -> int:
         """Remove the rows that are there; returns how many."""
         with self._lock:
             self._settle(kernels)
-            seqs, places = np.unique(self._id_map.find_many(ids, kernels), return_index=True)
+            found = self._ids(kernels).find_many(ids, kernels)
+            seqs, places = np.unique(found, return_index=True)
             present = seqs >= 0
             if not present.any():
                 return 0
@@ -230,24 +281,53 @@ class RowTable:
     def size_bytes(self) -> int:
         """Sum up the allocated bytes of chunks and id map."""
         chunks = self.snapshot.chunks
-        return sum(chunk.size_bytes for chunk in chunks) + self._id_map.size_bytes
+        ids = 0 if self._id_map is None else self._id_map.size_bytes
+        return sum(chunk.size_bytes for chunk in chunks) + ids
 
     def _settle(self, kernels: Kernels = plain) -> None:
         """Apply what the last write left pending, usually nothing."""
         pending = self.snapshot.pending
         if pending is not None:
-            if pending.first_seq is None:
+            if self._id_map is not None and pending.first_seq is None:
                 self._id_map.discard(pending.ids, kernels)
-            else:
+            elif self._id_map is not None and pending.first_seq is not None:
                 self._id_map.store(pending.ids, pending.first_seq, kernels)
             self.snapshot = self.snapshot._replace(pending=None)
+
+    def _ids(self, kernels: Kernels) -> IdMap:
+        """Give the id map, made of the living rows at its first need; under the lock."""
+        if self._id_map is not None:
+            return self._id_map
+        snapshot = self.snapshot
+        id_map = IdMap(snapshot.live_rows)
+        for chunk, length in snapshot.parts():
+            rows = np.flatnonzero(chunk.living(length, snapshot.epoch))
+            id_map.store_rows(chunk.ids.chosen(rows), chunk.seqs_of(rows), kernels)
+        self._id_map = id_map
+        return id_map
+
+    def _post(self) -> None:
+        """Make the posting lists of the living rows at their first need; under the lock."""
+        if self._posted:
+            return
+        snapshot = self.snapshot
+        postings = Postings(self.postings.fields)
+        # Rows that died before are not in them: an older snapshot may still have those.
+        postings.purged_epoch = snapshot.epoch
+        for chunk, length in snapshot.parts():
+            rows = chunk.living_rows(length, snapshot.epoch)
+            keys = [chunk.keys_of(row) for row in rows.tolist()]
+            if keys:
+                postings.append(chunk.seqs_of(rows).tolist(), list(zip(*keys, strict=True)))
+        self.postings = postings
+        self._posted = True
 
     def _replaced(self, ids: RowIds, kernels: Kernels, *, replace: bool) -> npt.NDArray[np.int64]:
         """Check given ids, and find the rows they have: their numbers, ascending."""
         twice = ids.repeated()
         if twice is not None:
             raise DuplicateIdError(f"the id {twice!r} is twice in the batch", id=twice)
-        seqs = self._id_map.find_many(ids, kernels)
+        seqs = self._ids(kernels).find_many(ids, kernels)
         known = np.flatnonzero(seqs >= 0)
         if len(known) and not replace:
             row_id = ids[int(known[0])]
@@ -279,7 +359,6 @@ class RowTable:
             tail = Chunk.merged(
                 [(chunks[-1], tail_length)],
                 epoch=old.epoch,
-                dim=dim,
                 capacity=min(wanted, copied),
             )
             chunks[-1], tail_length = tail, tail.length
@@ -288,16 +367,14 @@ class RowTable:
             if not chunks or tail_length == chunks[-1].capacity:
                 rows = old.row_count + count if chunks else count
                 capacity = min(largest, max(_FIRST_CAPACITY, rows))
-                fields = len(self.postings.fields)
-                chunks.append(
-                    Chunk(
-                        capacity,
-                        width,
-                        precision=self.precision,
-                        dim=dim if projected else None,
-                        fields=fields,
-                    )
+                room = Chunk.with_room(
+                    capacity,
+                    width,
+                    precision=self.precision,
+                    dim=dim if projected else None,
+                    fields=self.postings.fields,
                 )
+                chunks.append(room)
                 tail_length = 0
             stop = min(count, start + chunks[-1].capacity - tail_length)
             chunks[-1].write(tail_length, batch, slice(start, stop), kernels)
@@ -345,10 +422,9 @@ class RowTable:
 
     def _tidy(self, places: list[tuple[Chunk, npt.NDArray[np.int64]]]) -> None:
         for chunk, rows in places:
-            if self.postings.fields:
+            if self.postings.fields and self._posted:
                 for row in rows.tolist():
-                    keys = [values[row] for values in chunk.keys]
-                    self.postings.bury(keys, self.snapshot.epoch, self._living)
+                    self.postings.bury(chunk.keys_of(row), self.snapshot.epoch, self._living)
             if chunk not in self._sparse and _is_sparse(chunk):
                 self._sparse.append(chunk)
         if self._sparse:
@@ -361,7 +437,7 @@ class RowTable:
 
     def _living(self, seqs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         parts = [chunk.seqs_of(rows) for _, chunk, rows in self.snapshot.locate(seqs)]
-        return np.concatenate(parts) if parts else np.empty(0, np.int64)
+        return np.sort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
     def _rewrite(self, chunk: Chunk) -> None:
         """Replace a chunk by its living rows, together with neighbours that are small by now.
@@ -380,7 +456,7 @@ class RowTable:
             first, room = first - 1, room - rows
         if last < len(parts) and parts[last][1] - parts[last][0].dead <= room:
             last += 1
-        merged = Chunk.merged(parts[first:last], epoch=old.epoch, dim=self._projector.dim)
+        merged = Chunk.merged(parts[first:last], epoch=old.epoch)
         between = (merged,) if merged.length else ()
         chunks = (*old.chunks[:first], *between, *old.chunks[last:])
         tail_length = old.tail_length

@@ -5,6 +5,10 @@
     ├── InvalidArgumentError (ValueError)     fix the argument: a bad threshold, filter or setting
     ├── InvalidTextError (TypeError)          pass texts as a sequence of `str`
     ├── DuplicateIdError (ValueError)         choose another id, or use `upsert`
+    ├── UnsavablePayloadError (TypeError)     store what JSON can hold
+    ├── IndexFileError                        no index there, or not one to read or to save over
+    │   ├── IndexDamagedError                 open a copy: what is there is not what was saved
+    │   └── IndexBusyError                    retry: another index is being saved there
     ├── EmbedderConfigurationError            install the extra, set the key, repair the model file
     │   └── ModelFileError                    a model file is missing or is not the expected one
     └── EmbeddingError                        the provider failed
@@ -21,12 +25,16 @@ __all__ = [
     "EmbedderConfigurationError",
     "EmbeddingError",
     "EmbeddingTimeoutError",
+    "IndexBusyError",
+    "IndexDamagedError",
+    "IndexFileError",
     "InvalidArgumentError",
     "InvalidTextError",
     "InvalidVectorError",
     "ModelFileError",
     "PrismResonanceError",
     "TransientEmbeddingError",
+    "UnsavablePayloadError",
 ]
 
 
@@ -56,6 +64,40 @@ class DuplicateIdError(PrismResonanceError, ValueError):
     def __init__(self, message: str, *, id: int | str) -> None:  # noqa: A002  the index's own word
         super().__init__(message)
         self.id = id
+
+
+class UnsavablePayloadError(PrismResonanceError, TypeError):
+    """A payload holds what a saved index cannot; nothing was written.
+
+    Attributes:
+        id: The id of the row.
+        field: The payload's field; empty when it is not about one.
+    """
+
+    def __init__(self, message: str, *, id: int | str, field: str) -> None:  # noqa: A002  as above
+        super().__init__(message)
+        self.id = id
+        self.field = field
+
+
+class IndexFileError(PrismResonanceError):
+    """A folder holds no index, or not one that can be read or saved over; it was not changed.
+
+    Attributes:
+        path: The folder, or the file in it.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class IndexDamagedError(IndexFileError):
+    """A file of a saved index is missing, cut off, or holds other bytes than were saved."""
+
+
+class IndexBusyError(IndexFileError):
+    """Another process, or another index of this one, is saving to the folder at the moment."""
 
 
 class EmbedderConfigurationError(PrismResonanceError):

@@ -206,3 +206,30 @@ def test_a_process_forked_off_meanwhile_goes_on(monkeypatch):
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     settled(index)
     assert index.stats().cells
+
+
+@pytest.mark.parametrize("compiled_too", [False, True])
+def test_filters_admit_the_same_rows_with_cells(compiled, monkeypatch, compiled_too):
+    compiler = Compiler(disabled=True)
+    compiler.kernels = compiled if compiled_too else plain
+    monkeypatch.setattr(index_module, "COMPILER", compiler)
+    monkeypatch.setattr(table_module, "FULL_SCAN_ELEMENTS", 0)
+    monkeypatch.setattr(table_module, "_CHUNK_BYTES", 300 * (2 * WIDTH + 64))
+    monkeypatch.setattr(arranger_module, "ARRANGED_ROWS", 900)
+    monkeypatch.setattr(arranger_module, "ARRANGE_FROM", 0)
+    vectors = rows_of("clusters", np.random.default_rng(1), 3000, WIDTH)
+    index = WaveIndex(PrismProjector(tenant_id="cells"), indexed_fields=["third"])
+    index.add_many(vectors, [{"third": n % 3, "half": n % 2, "n": n} for n in range(3000)])
+    index._arranger.want()
+    settled(index)
+    assert any(chunk.arranged for chunk in index._table.snapshot.chunks)
+    alive = set(range(3000))
+    for gone in (range(0), range(5, 1500, 2), range(0, 3000, 4), range(1600, 2990)):
+        index.remove_many(gone)  # past half of them, the lists are purged
+        alive -= set(gone)
+        for where in ({"half": 1}, {"third": 1}, {"third": 2, "half": 0}):
+            found = index.query(vectors[0], 3000, where=where, exact=True)
+            fields = {"third": lambda n: n % 3, "half": lambda n: n % 2}
+            assert {match.id for match in found} == {
+                n for n in alive if all(fields[f](n) == value for f, value in where.items())
+            }

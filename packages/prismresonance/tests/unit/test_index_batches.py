@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prismresonance import DuplicateIdError, PrismProjector, WaveIndex
-from prismresonance._columns import NO_PAYLOAD
+from prismresonance._no_payload import NO_PAYLOAD
 
 LEAST = -(2**63)
 

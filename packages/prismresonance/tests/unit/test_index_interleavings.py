@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from crash_folder import CrashFolder
 
 import prismresonance._table as table_module
 from prismresonance import InvalidVectorError, PrismProjector, WaveIndex
@@ -32,6 +33,13 @@ FORMS = [
 ]
 
 State = dict[object, int]
+opened_from_files = False
+
+
+@pytest.fixture(autouse=True, params=["in memory", "from files"])
+def _source(request):
+    global opened_from_files
+    opened_from_files = request.param == "from files"
 
 
 @pytest.fixture(autouse=True)
@@ -80,6 +88,14 @@ def filled() -> tuple[WaveIndex, State]:
     ids = list(range(ROWS))
     index.add_many([vector(n, 0) for n in ids], [payload(n, 0) for n in ids], ids)
     index.remove_many([3, 4])
+    if opened_from_files:
+        with pytest.MonkeyPatch.context() as patch:
+            CrashFolder().install(patch)
+            index.save("folder")
+            index = WaveIndex.open("folder", projector=PROJECTOR)
+        # What is made at the first need takes the writers' lock: it must not be within a write.
+        index.get(0)
+        index.query(np.ones(WIDTH), where={"side": "left"})
     return index, {row_id: 0 for row_id in range(ROWS) if row_id not in (3, 4)}
 
 
@@ -203,6 +219,42 @@ def test_a_get_with_a_writer_at_every_line():
 
             run_traced(lambda: records.append(index.get(7)), write_now)  # noqa: B023  runs now
             assert (records[0] and records[0].payload["version"]) in allowed
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_an_interrupt_at_lines_of_a_writer(write):
+    """The write was done or not, ids and lists agree with the rows, and life goes on."""
+    index, before = filled()
+    lines = run_traced(lambda: write(index, before), lambda line: None)
+    after = write(*filled())
+    for moment in range(1, lines + 1, 7 if opened_from_files else 4):
+        index, before = filled()
+
+        def interrupt(line: int, moment=moment) -> None:
+            if line == moment:
+                raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            run_traced(lambda: write(index, before), interrupt)  # noqa: B023  runs now
+        if index._table._lock.locked():
+            continue  # on the way out of `with`, where Python itself does not interrupt
+        state = seen(index, {})
+        assert state in (before, after), moment
+        for attempt in range(2):
+            for form in FORMS:
+                assert seen(index, form) == state, (moment, form)
+            for row_id in range(ROWS + 7):
+                record = index.get(row_id)
+                assert (record and record.payload["version"]) == state.get(row_id)
+                found = index.query(np.ones(WIDTH), where={"own": row_id})
+                assert [match.id for match in found] == [row_id] * (row_id in state)
+            assert len(index) == len(state)
+            if attempt == 0:
+                fresh = index.add(vector(50, 0), payload(50, 0))
+                assert fresh >= ROWS
+                assert index.remove(fresh)
+                state = upsert_many(index, state)
+                state = remove_one(index, state)
 
 
 def test_a_first_row_of_another_width_at_every_line_of_a_query():
