@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,14 +15,28 @@ if TYPE_CHECKING:
     from prismresonance._snapshot import Snapshot
     from prismresonance._table import RowTable
 
-__all__ = ["admitted"]
+__all__ = ["Admission", "admitted"]
 
 _Seqs = npt.NDArray[np.int64]
 
 
+class Admission(NamedTuple):
+    """The rows that a `where=` admits.
+
+    Attributes:
+        seqs: Their numbers, ascending; some may be of rows that the snapshot does not have, which
+            `Snapshot.locate` passes over.
+        key: Names them among all of one snapshot; `None` when they follow from what payloads hold
+            at this moment.
+    """
+
+    seqs: _Seqs
+    key: tuple[tuple[str, Condition], ...] | None
+
+
 def admitted(
     table: RowTable, conditions: tuple[tuple[str, Condition], ...]
-) -> tuple[Snapshot, _Seqs | None]:
+) -> tuple[Snapshot, Admission | None]:
     """Take a snapshot and find which of its rows meet the conditions.
 
     Indexed fields go first, by their posting lists: O(rows they admit). For the other fields the
@@ -33,8 +47,7 @@ def admitted(
         conditions: All must hold.
 
     Returns:
-        The snapshot, and ascending row numbers; `None` for all rows. Numbers from posting lists
-        may be of rows that the snapshot does not have; `Snapshot.locate` passes over those.
+        The snapshot, and which rows; `None` for all.
     """
     fields = table.postings.fields
     indexed = [condition for condition in conditions if condition[0] in fields]
@@ -48,8 +61,8 @@ def admitted(
             break
     allowed = _common(sorted(lists, key=len)) if lists else None
     if others:
-        allowed = _looked_at(snapshot, allowed, others)
-    return snapshot, allowed
+        return snapshot, Admission(_looked_at(snapshot, allowed, others), None)
+    return snapshot, None if allowed is None else Admission(allowed, conditions)
 
 
 def _common(lists: Sequence[_Seqs]) -> _Seqs:

@@ -10,9 +10,13 @@ import numpy.typing as npt
 from prismresonance._kernels.places import COLUMNS
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from prismresonance._snapshot import Snapshot
 
 __all__ = ["Directory"]
+
+_MASKS = 8
 
 
 class Directory:
@@ -24,14 +28,21 @@ class Directory:
     Attributes:
         rows: Published rows of the snapshot, dead ones included; set together with the table.
         row_bytes: Bytes of a stored component; likewise.
+        masks: For some of the `where=` that were asked lately, a byte for each row.
     """
 
-    __slots__ = ("_table", "row_bytes", "rows")
+    __slots__ = ("_table", "masks", "row_bytes", "rows")
 
     def __init__(self) -> None:
         self._table: npt.NDArray[np.int64] | None = None
         self.rows = 0
         self.row_bytes = 0
+        self.masks: dict[Hashable, npt.NDArray[np.uint8]] = {}
+
+    def keep(self, key: Hashable, mask: npt.NDArray[np.uint8]) -> None:
+        """Remember a mask for the queries to come, if there are not many yet."""
+        if len(self.masks) < _MASKS:
+            self.masks[key] = mask
 
     def table(self, snapshot: Snapshot) -> npt.NDArray[np.int64]:
         """Give the table.

@@ -25,6 +25,7 @@ from prismresonance._records import Match
 from prismresonance._vectors import refuse, unit_row
 
 if TYPE_CHECKING:
+    from prismresonance._admission import Admission
     from prismresonance._kernels.interface import Find, Kernels
     from prismresonance._projector import PrismProjector
     from prismresonance._snapshot import Snapshot
@@ -52,10 +53,10 @@ _Scores = npt.NDArray[np.float64]
 _Positions = npt.NDArray[np.int64]
 
 
-Question: TypeAlias = tuple[_Floats, int, float, npt.NDArray[np.int64] | None, bool]
+Question: TypeAlias = "tuple[_Floats, int, float, Admission | None, bool]"
 """One checked query: the vector, float32, of any length; how many matches at most; the least score,
--2 for any; the ascending numbers of the rows that `where` admits, `None` for all; and whether to
-look at every row at full width. A plain tuple: a query should not spend its time on making one."""
+-2 for any; the rows that `where` admits, `None` for all; and whether to look at every row at full
+width. A plain tuple: a query should not spend its time on making one."""
 
 
 class Tally:
@@ -100,8 +101,13 @@ def search(
     if not snapshot.live_rows:
         unit_row(question[0])
         return []
-    if kernels.find is not None and question[3] is None:
-        return _found(snapshot, question, projector, kernels.find, tally, _NO_MASK)
+    admission = question[3]
+    if kernels.find is not None:
+        if admission is None:
+            return _found(snapshot, question, projector, kernels.find, tally, _NO_MASK)
+        mask = snapshot.directory.masks.get(admission.key)
+        if mask is not None:
+            return _found(snapshot, question, projector, kernels.find, tally, mask)
     return _Search(snapshot, question, projector, kernels, tally).matches()
 
 
@@ -214,7 +220,7 @@ class _Search:
         tally: Tally,
     ) -> None:
         self._snapshot = snapshot
-        self._vector, self._top_k, self._threshold, self._allowed, self._exact = question
+        self._vector, self._top_k, self._threshold, self._admission, self._exact = question
         self._question = question
         self._projector = projector
         self._kernels = kernels
@@ -234,8 +240,8 @@ class _Search:
     def matches(self) -> list[Match]:
         """Run the query."""
         rows = self._offsets[-1]
-        if self._allowed is not None:
-            positions = self._positions_of(self._allowed)
+        if self._admission is not None:
+            positions = self._positions_of(self._admission.seqs)
             most = max(_LIST_ROWS, rows * _SIGNS_COST // (_GATHER_COST * len(self._unit)))
             if len(positions) <= most:
                 return self._ranked(positions, self._scores(positions))
@@ -244,6 +250,8 @@ class _Search:
             if self._kernels.find is not None:
                 mask = self._admitted.view(np.uint8)
                 find, snapshot = self._kernels.find, self._snapshot
+                if self._admission.key is not None:
+                    snapshot.directory.keep(self._admission.key, mask)
                 return _found(snapshot, self._question, self._projector, find, self._tally, mask)
         projected = self._snapshot.projected and not self._exact
         return self._ranked(*self._scored(projected=projected))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prismresonance import UnsavablePayloadError
 from prismresonance._encoding import decoded_id, decoded_payload, encoded_id, encoded_payload
 from prismresonance._no_payload import NO_PAYLOAD
+from prismresonance.errors import UnsavablePayloadError
 
 scalars = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.just(10**400)
