@@ -16,6 +16,7 @@ TIME, RECALL = "index-time.svg", "index-recall.svg"
 _LINES: dict[tuple[str, str], dict[str, Any]] = {
     ("WaveIndex", FULL): {"color": "#0b5394", "marker": "o", "linewidth": 2.5},
     ("WaveIndex", PROJECTED): {"color": "#6fa8dc", "marker": "o"},
+    ("WaveIndex int8", FULL): {"color": "#0b5394", "marker": "o", "linestyle": "--"},
     ("WaveIndex, numpy only", FULL): {"color": "#0b5394", "marker": ".", "linestyle": ":"},
     ("faiss flat", PROJECTED): {"color": "#cc4125", "marker": "s"},
     ("faiss flat", FULL): {"color": "#cc4125", "marker": "s", "linestyle": "--"},

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import importlib.resources
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -35,6 +36,9 @@ _log = logging.getLogger("prismresonance")
 _LONG_ELEMENTS = 1 << 22
 # A query by sign codes takes 100 us and more from this many rows on.
 _LONG_CODES = 1 << 19
+# Shorter ones give the GIL up once in so many nanoseconds: beside a thread that asks back to back
+# a writer would otherwise wait for a whole switch interval at each of its numpy calls.
+_TURN_NS = 1_000_000
 _LONG_IDS = 1 << 12
 
 _N, _F = types.int64, types.float64
@@ -124,6 +128,7 @@ class CompiledKernels:
         self._folder = folder
         self._held: dict[str, Any] = {}
         self._released: dict[str, Any] = {}
+        self._next_turn_ns = 0
 
     def compile(self) -> Iterator[None]:
         """Compile, one function a step, so that the caller can stop or pause between two."""
@@ -161,7 +166,12 @@ class CompiledKernels:
     ) -> tuple[int, int, int]:
         """Find the best rows of a snapshot; see `find.find`."""
         long = rows > _LONG_CODES if len(matrix) else rows * len(vector) > _LONG_ELEMENTS
-        kernel = (self._released if long else self._held)["find"]
+        now = time.perf_counter_ns()
+        if long or now > self._next_turn_ns:
+            self._next_turn_ns = now + _TURN_NS
+            kernel = self._released["find"]
+        else:
+            kernel = self._held["find"]
         found: tuple[int, int, int] = kernel(
             vector, matrix, directory, row_bytes, epoch, threshold, threshold_sigmas, top_k_sigmas,
             admitted, places, scores,

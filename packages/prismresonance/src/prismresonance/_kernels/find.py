@@ -35,7 +35,7 @@ from prismresonance._kernels.places import (
     ROWS,
     START,
 )
-from prismresonance._kernels.ranges import fetch_range, fill_reach, ranges_of
+from prismresonance._kernels.ranges import fetch_range, fill_reach, ranges_of, reach_in
 from prismresonance._kernels.ranking import offer, settle
 from prismresonance._kernels.scores import (
     UNIT,
@@ -231,7 +231,7 @@ def rest(
 
     block_sums = np.empty(72, np.uint8)
     sums_at, tables_at = block_sums.ctypes.data, tables.ctypes.data
-    reach = fill_reach(goal, sigmas, dim)
+    reach = reach_in(directory, goal, sigmas, dim)
     last, visited, offered, known = directory.shape[0] - 1, 0, 0, scored
     for chunk in range(directory.shape[0]):
         length, codes = directory[chunk, LENGTH], directory[chunk, CODES]
@@ -351,7 +351,7 @@ def find(
     collected = np.empty(room, np.int64)
     sums = np.empty(room, np.uint8)
     histogram = np.empty(257, np.int64)
-    reach = fill_reach(threshold, threshold_sigmas, dim)
+    reach = reach_in(directory, threshold, threshold_sigmas, dim)
     count, level, scanned = collect(
         directory,
         direction,

@@ -24,7 +24,6 @@ cgutils, config, intrinsic = (
 )
 
 _I8, _I32, _I64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-_LANES = ir.VectorType(_I8, 32)
 
 
 def _has_shuffle() -> bool:
@@ -39,6 +38,13 @@ def _has_shuffle() -> bool:
 
 
 HAS_SHUFFLE = _has_shuffle()
+
+# 64 bytes at once from the first processors on that do not slow down for it.
+_WIDE = HAS_SHUFFLE and bool(binding.get_host_cpu_features().get("avx512vbmi", False))
+_WIDTH = 64 if _WIDE else 32
+_SHUFFLE = "llvm.x86.avx512.pshuf.b.512" if _WIDE else "llvm.x86.avx2.pshuf.b"
+_LANES = ir.VectorType(_I8, _WIDTH)
+_STARTS = range(0, 64, _WIDTH)
 
 
 def _reader(result: Any, element: Any) -> Any:
@@ -125,29 +131,29 @@ def _constant(kind: Any, value: int) -> Any:
 
 def _splat(builder: Any, byte: Any) -> Any:
     one = builder.insert_element(ir.Constant(_LANES, ir.Undefined), byte, ir.Constant(_I32, 0))
-    zeros = ir.Constant(ir.VectorType(_I32, 32), [0] * 32)
+    zeros = ir.Constant(ir.VectorType(_I32, _WIDTH), [0] * _WIDTH)
     return builder.shuffle_vector(one, ir.Constant(_LANES, ir.Undefined), zeros)
 
 
 def _table(builder: Any, tables: Any, offset: Any) -> Any:
-    """Load 16 bytes into both halves of a register, since the shuffle works on each by itself."""
+    """Load 16 bytes into each 16 of a register, since the shuffle works on those by themselves."""
     half = ir.VectorType(_I8, 16)
-    both = ir.Constant(ir.VectorType(_I32, 32), [*range(16), *range(16)])
+    each = ir.Constant(ir.VectorType(_I32, _WIDTH), [*range(16)] * (_WIDTH // 16))
     table = _loaded(builder, tables, half, offset)
-    return builder.shuffle_vector(table, ir.Constant(half, ir.Undefined), both)
+    return builder.shuffle_vector(table, ir.Constant(half, ir.Undefined), each)
 
 
 def _block_sums(builder: Any, codes: Any, tables: Any, plane: Any) -> list[Any]:
-    """Look up one byte of each of 64 codes; gives what to add to the two halves' sums."""
+    """Look up one byte of each of 64 codes; gives what to add to their sums."""
     shuffle = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(_LANES, [_LANES, _LANES]), "llvm.x86.avx2.pshuf.b"
+        builder.module, ir.FunctionType(_LANES, [_LANES, _LANES]), _SHUFFLE
     )
     at = builder.mul(plane, ir.Constant(_I64, 32))
     low = _table(builder, tables, at)
     high = _table(builder, tables, builder.add(at, ir.Constant(_I64, 16)))
     sums = []
-    for half in (0, 32):
-        offset = builder.add(builder.mul(plane, ir.Constant(_I64, 64)), ir.Constant(_I64, half))
+    for start in _STARTS:
+        offset = builder.add(builder.mul(plane, ir.Constant(_I64, 64)), ir.Constant(_I64, start))
         byte = _loaded(builder, codes, _LANES, offset)
         lower = builder.call(shuffle, [low, builder.and_(byte, _constant(_LANES, 15))])
         upper = builder.call(shuffle, [high, builder.lshr(byte, _constant(_LANES, 4))])
@@ -156,14 +162,14 @@ def _block_sums(builder: Any, codes: Any, tables: Any, plane: Any) -> list[Any]:
 
 
 def _summed(builder: Any, codes: Any, tables: Any, planes: Any) -> list[Any]:
-    """Give the sums of a block in two registers; `planes` is a number, or a value in the code."""
+    """Give the sums of a block in registers; `planes` is a number, or a value in the code."""
     if isinstance(planes, int):
         totals = _block_sums(builder, codes, tables, ir.Constant(_I64, 0))
         for plane in range(1, planes):
             more = _block_sums(builder, codes, tables, ir.Constant(_I64, plane))
             totals = [builder.add(a, b) for a, b in zip(totals, more, strict=True)]
         return totals
-    slots = [cgutils.alloca_once_value(builder, _constant(_LANES, 0)) for _ in range(2)]
+    slots = [cgutils.alloca_once_value(builder, _constant(_LANES, 0)) for _ in _STARTS]
     for slot in slots:
         builder.store(_constant(_LANES, 0), slot)
     with cgutils.for_range(builder, planes) as loop:
@@ -175,9 +181,11 @@ def _summed(builder: Any, codes: Any, tables: Any, planes: Any) -> list[Any]:
 def _mask(builder: Any, totals: list[Any], least: Any) -> Any:
     """Give a bit for each sum that reaches the bar."""
     mask = ir.Constant(_I64, 0)
-    for number, total in enumerate(totals):
-        bits = builder.zext(builder.bitcast(builder.icmp_unsigned(">=", total, least), _I32), _I64)
-        mask = builder.or_(mask, builder.shl(bits, ir.Constant(_I64, 32 * number)))
+    for start, total in zip(_STARTS, totals, strict=True):
+        bits = builder.bitcast(builder.icmp_unsigned(">=", total, least), ir.IntType(_WIDTH))
+        if _WIDTH < 64:
+            bits = builder.zext(bits, _I64)
+        mask = builder.or_(mask, builder.shl(bits, ir.Constant(_I64, start)))
     return mask
 
 
@@ -220,8 +228,8 @@ def _next_block(planes: int | None) -> Any:
             builder.cbranch(builder.icmp_signed("<", following, blocks), loop, done)
 
             builder.position_at_end(hit)
-            for number, total in enumerate(totals):
-                address = builder.add(sums, ir.Constant(_I64, 32 * number))
+            for start, total in zip(_STARTS, totals, strict=True):
+                address = builder.add(sums, ir.Constant(_I64, start))
                 builder.store(total, builder.inttoptr(address, _LANES.as_pointer()), align=1)
             address = builder.add(sums, ir.Constant(_I64, 64))
             builder.store(mask, builder.inttoptr(address, _I64.as_pointer()))
