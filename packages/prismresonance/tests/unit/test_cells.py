@@ -82,9 +82,7 @@ def test_the_reach_is_the_inverse_of_the_need(goal, sigmas):
     reach = fill_reach(goal, sigmas, 64)
     away = 1 - goal * goal
     r = np.arange(256) / 255
-    need = goal * r - max(3.0, sigmas) / math.sqrt(62) * np.sqrt(
-        (r * away) ** 2 + away * (1 - r * r)
-    )
+    need = goal * r - (sigmas + 1) / math.sqrt(62) * np.sqrt((r * away) ** 2 + away * (1 - r * r))
     assert (np.diff(need) > 0).all()
     for step, most in enumerate(2 * (np.arange(256) + 1) / 256 - 1):
         assert reach[step] == (need <= most).sum() - 1

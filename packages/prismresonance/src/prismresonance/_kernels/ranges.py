@@ -7,13 +7,13 @@ projection moves the cosine of `q` and `v` by `(1 - c*c) / sqrt(dim)` or so, and
 of `q` and `m` across `v` point where they will, which makes a product of
 `sqrt((1 - c*c) * (1 - r*r) / dim)` or so. A row is passed over when `q . m` is further below than
 
-    need(r) = c * r - sigmas * sqrt((r * (1 - c*c))**2 + (1 - c*c) * (1 - r*r)) / sqrt(dim - 2)
+    need(r) = c*r - (sigmas + 1) * sqrt((r * (1 - c*c))**2 + (1 - c*c) * (1 - r*r)) / sqrt(dim - 2)
 
 for the least `r` of its block. The second of the two errors is taken for that of random directions.
-That is an assumption about the data, and the only one of its kind in a query. Where it fails, it is
-because rows of one topic lie along few directions; then a match of `v` is more often on the side of
-`m` than away from it, and the bound errs on the safe side. On a million real sentences no match at
-.85 was missed at 4 sigmas, and 5 in 1,000 of the best ten at 3.
+That is an assumption about the data, and the only one of its kind in a query: real rows lie along
+fewer directions, which spreads that product wider. Hence one deviation more. Of 834 matches at .85
+among a million sentences 2 were missed without it at 3.5 sigmas, 1 with it; the scan reads 41 % of
+the rows in place of 31 %.
 
 Importing this module imports numba; only `compiled` does.
 """
@@ -37,6 +37,7 @@ NO_REACH = 0
 
 _STEPS = 256
 _AHEAD_BLOCKS = 2
+_MARGIN = 1.0
 _LEAST_GOAL = 0.2  # below it nearly every block must be read
 
 
@@ -46,7 +47,7 @@ def fill_reach(goal: float, sigmas: float, dim: int) -> npt.NDArray[np.int64]:
 
     Args:
         goal: The true cosine that must not be missed.
-        sigmas: Standard deviations allowed; 3 at least are used.
+        sigmas: Standard deviations allowed, to which one is added.
         dim: Width of the projected space.
 
     Returns:
@@ -57,7 +58,7 @@ def fill_reach(goal: float, sigmas: float, dim: int) -> npt.NDArray[np.int64]:
         return np.empty(NO_REACH, np.int64)
     reach = np.empty(_STEPS, np.int64)
     away = max(0.0, 1.0 - goal * goal)
-    scale = max(3.0, sigmas) / math.sqrt(dim - 2)
+    scale = (sigmas + _MARGIN) / math.sqrt(dim - 2)
     at = -1
     for step in range(_STEPS):
         most = 2.0 * (step + 1) / _STEPS - 1.0
