@@ -55,6 +55,36 @@ def test_a_learned_rule_states_its_error() -> None:
     assert rule.labels > 300
 
 
+def wrong_when_busy(seed: int, *, tells: bool) -> float:
+    """The share of wrong answers when seven of eight requests come too fast to be looked at."""
+    calibrator = Calibrator(max_error=0.01, check_share=0.02)
+    kinds, evidence = answer(EASY, np.random.default_rng(seed), 12_000)
+    wrong = unseen = 0
+    for number, (kind, row) in enumerate(zip(kinds, evidence.tolist(), strict=True)):
+        served = kind <= 1 and calibrator.rule.score(row) >= calibrator.rule.bar
+        wrong += served and kind == 1
+        if kind <= 1 and number % 8:
+            unseen += 1
+            calibrator.count(1, unseen=1 if tells else 0)
+            continue
+        calibrator.count(1)
+        if kind <= 1:
+            calibrator.see(row, served=served)
+            if not served or is_checked(calibrator.hits, 0.2, seed):
+                calibrator.learn(row, wrong=bool(kind), served=bool(served))
+            calibrator.update()
+    assert unseen > 4_000
+    return wrong / len(kinds)
+
+
+def test_requests_that_nobody_had_time_for_do_not_make_the_error_seem_small() -> None:
+    told = [wrong_when_busy(seed, tells=True) for seed in range(4)]
+    assert max(told) <= 0.012
+    assert np.mean(told) <= 0.01
+    untold = [wrong_when_busy(seed, tells=False) for seed in range(4)]
+    assert np.mean(untold) > 0.015  # what this is about
+
+
 def test_reports_raise_the_bar() -> None:
     calibrator = taught()
     before = calibrator.rule

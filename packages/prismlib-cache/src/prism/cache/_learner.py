@@ -66,13 +66,15 @@ class _Family:
     """One family of scopes.
 
     `requests` and `hits` are counted by questions, without a lock: a lost one only makes the
-    estimate higher.
+    estimate higher. `unseen` are those that came while the learner was too busy to look at them.
     """
 
     calibrator: Calibrator
     seed: int
     requests: int = 0
     counted: int = 0
+    unseen: int = 0
+    unseen_counted: int = 0
     hits: int = 0
     saved_labels: int = 0
     saved_at_s: float = field(default_factory=time.monotonic)
@@ -142,7 +144,8 @@ class Learner:
         family.hits += 1
         entry, judgement = found
         share = family.calibrator.rule.check_share
-        self._hand_in(lambda: self._see(family, judgement, served=True))
+        if not self._hand_in(lambda: self._see(family, judgement, served=True)):
+            family.unseen += 1
         if again is not None and share and is_checked(family.hits, share, family.seed):
             self._check(family, call, entry, judgement, again)
 
@@ -152,7 +155,8 @@ class Learner:
         if family is None or call.finding.vector is None:
             return
         family.requests += 1
-        self._hand_in(lambda: self._learn_from_miss(family, call, answer, loop))
+        if not self._hand_in(lambda: self._learn_from_miss(family, call, answer, loop)):
+            family.unseen += 1
 
     def stored(self, call: Call, answer: EncodedAnswer) -> None:
         """Take in an answer that came from elsewhere; at once, in the caller's time."""
@@ -240,14 +244,16 @@ class Learner:
             ),
         )
 
-    def _hand_in(self, piece: Callable[[], None]) -> None:
-        if not self._worker.do(piece):
+    def _hand_in(self, piece: Callable[[], None]) -> bool:
+        taken = self._worker.do(piece)
+        if not taken:
             self._ledger.count("labels_dropped")
+        return taken
 
     def _count(self, family: _Family) -> None:
-        requests = family.requests
-        family.calibrator.count(requests - family.counted)
-        family.counted = requests
+        requests, unseen = family.requests, family.unseen
+        family.calibrator.count(requests - family.counted, unseen=unseen - family.unseen_counted)
+        family.counted, family.unseen_counted = requests, unseen
 
     def _see(self, family: _Family, judgement: Judgement, *, served: bool) -> None:
         self._count(family)

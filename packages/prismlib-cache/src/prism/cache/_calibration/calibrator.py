@@ -163,9 +163,16 @@ class Calibrator:
         """Candidates that were served."""
         return self._hits
 
-    def count(self, requests: int) -> None:
-        """Take in that so many requests came."""
+    def count(self, requests: int, *, unseen: int = 0) -> None:
+        """Take in that so many requests came.
+
+        Args:
+            requests: All of them, of any kind.
+            unseen: Those of them that `see` is never told of. They are taken to have had candidates
+                as the others had: else the error would seem the smaller, the more are left out.
+        """
         self._requests += requests
+        self._candidates += unseen
 
     def see(self, evidence: Sequence[float], *, served: bool) -> None:
         """Take in that a request had a candidate, and whether it was a hit."""
