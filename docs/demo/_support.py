@@ -67,7 +67,7 @@ class Explained:
         text: The cache's own explanation, with the nearest stored questions.
     """
 
-    kind: Literal["exact", "similar", "miss"]
+    kind: Literal["exact", "similar", "miss", "refused"]
     matched: str | None
     cosine: float | None
     reason: str
