@@ -30,7 +30,7 @@ class Turn:
     system_prompt: str | None
 
 
-def last_turn(messages: Sequence[object]) -> Turn:
+def last_turn(messages: object) -> Turn:
     """Take messages in the chat format of the providers apart.
 
     A message is a mapping with `role` and `content`, or an object of an SDK with `model_dump`.

@@ -205,8 +205,9 @@ class Ledger:
             name: counts[name]
             for name in (
                 "requests", "exact_hits", "similar_hits", "shared_calls", "misses", "bypassed",
-                "refused", "calls", "failed_calls", "guarded", "unstorable", "feedback_wrong", "evicted",
-                "expired", "labels", "unlabelled", "labels_dropped", "checks", "checks_wrong",
+                "refused", "calls", "failed_calls", "guarded", "unstorable", "feedback_wrong",
+                "evicted", "expired", "labels", "unlabelled", "labels_dropped", "checks",
+                "checks_wrong",
             )
         }  # fmt: skip
         return CacheMetrics(

@@ -17,17 +17,17 @@ __all__ = ["is_command", "is_wish_to_act"]
 # Deals, messages and appointments: with nearly any object they are meant as they are said.
 _DEALS = frozenset(
     (
-        "book reserve buy purchase order pay transfer wire send email text call phone dial message "
-        "remind notify wake schedule reschedule subscribe unsubscribe refund withdraw deposit tweet "
-        "enrol enroll cancel postpone freeze unfreeze block unblock play snooze donate renew hire "
-        "forward ship dispatch repay reimburse"
+        "book reserve buy purchase order pay transfer wire send email text call phone dial "
+        "message remind notify wake schedule reschedule subscribe unsubscribe refund withdraw "
+        "deposit tweet enrol enroll cancel postpone freeze unfreeze block unblock play snooze "
+        "donate renew hire forward ship dispatch repay reimburse"
     ).split()
 )
 # Deals about something that is there already: of "a sale" or "an order" one asks in general.
 _UNDOING = frozenset(
     (
-        "cancel refund block unblock freeze unfreeze postpone reschedule renew forward ship subscribe "
-        "unsubscribe withdraw deposit pay transfer repay reimburse dispatch"
+        "cancel refund block unblock freeze unfreeze postpone reschedule renew forward ship "
+        "subscribe unsubscribe withdraw deposit pay transfer repay reimburse dispatch"
     ).split()
 )
 # Changes: also what one looks up how to do, so only with an object that is somebody's.
@@ -54,13 +54,17 @@ _TURNING = frozenset(
 )
 _DEVICES = frozenset(
     (
-        "light lights lamp lamps tv television radio music song volume heating heater thermostat ac "
-        "fan alarm alarms oven speaker speakers vacuum sprinklers kettle blinds garage door doors "
-        "timer brightness dishwasher playlist podcast"
+        "light lights lamp lamps tv television radio music song volume heating heater "
+        "thermostat ac fan alarm alarms oven speaker speakers vacuum sprinklers kettle blinds "
+        "garage door doors timer brightness dishwasher playlist podcast"
     ).split()
 )
-_KEPT = frozenset("cart basket bag list lists calendar playlist wishlist queue favorites favourites "
-                  "schedule agenda".split())  # fmt: skip
+_KEPT = frozenset(
+    "cart basket list lists calendar playlist wishlist queue favorites favourites agenda".split()
+)
+_SPEAKER, _OWN = frozenset(("me", "us")), frozenset("my our mine ours".split())
+_OF_PEOPLE = frozenset("sign log opt switch register add".split())
+_FINITE = frozenset("is was are were has have had does did not will would".split())
 _INTO, _OWNED = frozenset("to on in into onto".split()), frozenset("the my our".split())
 _MINE = frozenset("my our me us mine ours".split())
 _POINTED = _MINE | frozenset("it this that these those them him her his their everything".split())
@@ -76,10 +80,11 @@ _PEOPLE = frozenset(
 _TOOLS = frozenset(
     (
         "python java javascript typescript js ts sql mysql postgres postgresql bash shell linux "
-        "unix ubuntu windows macos git github css html php ruby rust go golang c c++ c# pandas numpy "
-        "excel word powerpoint outlook gmail sheets regex docker kubernetes curl react angular vue "
-        "node nodejs django flask api http rest json xml csv php powershell vim emacs matlab r "
-        "promise thread function array string loop query script command css jquery android ios"
+        "unix ubuntu windows macos git github css html php ruby rust go golang c c++ c# pandas "
+        "numpy excel word powerpoint outlook gmail sheets regex docker kubernetes curl react "
+        "angular vue node nodejs django flask api http rest json xml csv php powershell vim "
+        "emacs matlab r promise thread function array string loop query script command css "
+        "jquery android ios"
     ).split()
 )
 _OPENERS = frozenset(
@@ -183,16 +188,20 @@ def _acts(words: tuple[str, ...], all_words: frozenset[str]) -> bool:
         return False
     verb, target, near = words[0], words[1], words[1:_NEAR]
     is_somebodys = not _MINE.isdisjoint(near)
+    # "Refund to my card was declined" begins with a noun.
+    is_report = not _FINITE.isdisjoint(words) or target.endswith("ing")
     if verb in _DEALS:
-        if is_somebodys or target in _POINTED:
+        if (is_somebodys and not is_report) or target in _POINTED:
             return True
         if verb in _TO_CALL and target in _PEOPLE:
             return True
         is_general = target in ("a", "an") and verb in _UNDOING
         if (target in _DETERMINED and not is_general) or _is_amount(target):
             return _TOOLS.isdisjoint(all_words)
-    if verb in _CHANGES and (is_somebodys or target in _POINTED):
-        return True
+    if verb in _CHANGES and not (target in _SPEAKER and verb not in _OF_PEOPLE):
+        is_own = not _OWN.isdisjoint(near) and not is_report
+        if is_own or target in _POINTED:
+            return True
     if verb in _MAKING and not _MADE.isdisjoint(words[2:6]) and target in _DETERMINED:
         return _TOOLS.isdisjoint(all_words)
     if verb in _TURNING and not _DEVICES.isdisjoint(near):

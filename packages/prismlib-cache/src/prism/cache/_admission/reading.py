@@ -21,7 +21,7 @@ _TAIL = 300
 _MANY_LINES = 6
 
 _WORD = re.compile(r"[#$€£¥]?\w+(?:[.,'/:-]\w+)*")
-_BREAK = re.compile(r"[.!?;,:…]+(?=\s|$)|[\n\r()\"“”—–]|\s-+\s")
+_BREAK = re.compile(r"[.!?;,:…]+(?=\s|$)|[\n\r()\x22\u201c\u201d\u2013\u2014]|\s-+\s")
 _OTHER = re.compile(r"[^\w\s.,;:!?'\"()-]")
 _LABEL = re.compile(r"[ \t>*-]{0,4}\*{0,2}[A-Za-z][A-Za-z_ ]{1,24}\*{0,2}:")
 # A role or a part of a prompt, at the beginning of the line with the question.
