@@ -66,8 +66,8 @@ _CHANGING = r"""
     \b(need|take|bring) (an|my) umbrella\b
     \btemperature (outside|(is it )?(in|at) (?!<scale>\b)[a-z]+($| [a-z]+$))
     # prices and rates of markets
-    \bwhat (is|are|was) the (\w+ ){0,3}?(exchange|conversion) rates? <from>\b
-    ^(exchange|conversion) rate <from>\b
+    \bwhat (is|are|was) the (\w+ ){0,3}?(exchange|conversion) rates? <from>\b(?! <own>\b)
+    ^(exchange|conversion) rate <from>\b(?! <own>\b)
     \b(stock|share) prices? (of|for|is|at)\b
     \bprice of (\w+ )?<traded>\b
     \b(bitcoin|btc|ethereum|eth|gold|oil) price\b
@@ -111,6 +111,7 @@ _THERE = "in at on outside here there or and enough out"
 _SCALE = "celsius fahrenheit kelvin degrees"
 _DEADLINE = "date time day point i we you"
 _FROM = "of for between from in to is"
+_OWN = "my getting your withdrawing"
 _TRADED = "bitcoin btc ethereum eth gold silver oil crude gas petrol diesel"
 _MONEY = "dollars? usd euros? eur pounds? gbp yen jpy rupees? inr chf cad aud"
 _MONTHS = frozenset(
@@ -129,10 +130,21 @@ _FRAMES = frozenset(
 )
 _CONDITIONS = frozenset("when if while since because as after before once although though".split())
 _ARTICLES = frozenset("the a an".split())
-_VERBS = frozenset(
+_ASKING_WORDS = frozenset(
+    (
+        "what what's which who whose whom where when why how is are am was were do does did has "
+        "have had can could will would should may might shall tell show list check find give see "
+        "know"
+    ).split()
+)
+# Words of a statement among which its verb is looked for.
+_NEAR = 5
+_OPENING = frozenset("let please remind book".split())
+_OPEN_QUESTION = frozenset("what which who where when why how".split())
+_FINITE = frozenset(
     (
         "is are was were has have had would will can cannot could not does did do keeps seems says "
-        "shows won't wouldn't can't couldn't doesn't didn't isn't"
+        "shows got went"
     ).split()
 )
 _WISHES = r"""
@@ -198,6 +210,7 @@ def _changing() -> re.Pattern[str]:
         traded=_TRADED,
         scale=_SCALE,
         deadline=_DEADLINE,
+        own=_OWN,
         **{"from": _FROM},
         money=_MONEY,
     )
@@ -229,17 +242,21 @@ def is_about_now(question: str) -> bool:
 
 def _states(clause: tuple[str, ...]) -> bool:
     """Tell whether a clause says how things are, and neither asks nor orders anything."""
-    place = 0
     if clause[0] in _CONDITIONS and (clause[1:2] or ("",))[0] in _SUBJECTS | _ARTICLES:
         return True
-    while place < len(clause) - 1 and clause[place] in _FRAMES and clause[place] not in _ARTICLES:
+    place = 0
+    while place < len(clause) and clause[place] in _FRAMES | _ARTICLES:
         place += 1
-    for later in range(place, min(place + 3, len(clause))):
-        if clause[later] in _SUBJECTS:
-            return _wishes().match(" ".join(clause[later:])) is None
-        if clause[later] not in _FRAMES:
-            break
-    return clause[0] in _ARTICLES and any(w in _VERBS or _is_past(w) for w in clause[1:])
+    rest = clause[place:]
+    if not rest or _is_past(rest[0]):
+        # "This morning, ...", "Tried again today".
+        return len(clause) > 1 or not rest
+    if rest[0] in _SUBJECTS or (rest[1:2] or ("",))[0] in _SUBJECTS:
+        begin = 0 if rest[0] in _SUBJECTS else 1
+        return _wishes().match(" ".join(rest[begin:])) is None and rest[0] not in _ASKING_WORDS
+    if rest[0] in _ASKING_WORDS or rest[0] in _OPENING or not _OPEN_QUESTION.isdisjoint(clause):
+        return False
+    return any(word in _FINITE or _is_past(word) for word in rest[1:_NEAR])
 
 
 def _tells(clause: tuple[str, ...]) -> bool:
@@ -247,8 +264,9 @@ def _tells(clause: tuple[str, ...]) -> bool:
     # "What did I spend last week?" asks for it.
     if clause[0] in _ASKING:
         return False
+    subjects = ("i", "we") if clause[0] in _ASKING_WORDS else _SUBJECTS
     return any(
-        word in ("i", "we") and any(map(_is_past, clause[place + 1 : place + 4]))
+        word in subjects and any(map(_is_past, clause[place + 1 : place + 4]))
         for place, word in enumerate(clause)
     )
 

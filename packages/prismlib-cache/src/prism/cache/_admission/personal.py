@@ -89,7 +89,7 @@ _GENERAL = r"""
 """
 _LARGE = "much high low big large far old long good bad full"
 _OPEN = "why how if whether"
-_MOVES = "is are was will went comes arrives leaves"
+_MOVES = "is are was went comes arrives leaves"
 _FIGURE = """
     balance status limit due_date total amount apr rate score deadline expiration expiry minimum eta
     location whereabouts progress due routing pin number outcome result
