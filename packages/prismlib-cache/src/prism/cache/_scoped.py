@@ -7,7 +7,6 @@ from typing import ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from prism.cache import _ask_async, _ask_sync
 from prism.cache._call import AskOptions
-from prism.cache._conversation import last_turn
 from prism.cache._decorator import cached
 from prism.cache._engine import Engine
 from prism.cache._explanation import Explanation, Lookup
@@ -262,6 +261,8 @@ class ScopedCache:
         Raises:
             ScopeError: The last message is not a user's text, or a part has no exact form.
         """
+        from prism.cache._conversation import last_turn  # spares the import of the package a part
+
         turn = last_turn(messages)
         view = self.scope(history=turn.history, system_prompt=turn.system_prompt)
         return view, turn.question

@@ -13,7 +13,7 @@ __all__ = ["has_open_reference", "is_follow_up"]
 _LONGEST = 12
 
 _FOLLOWING = r"""
-    (and|but|or|also|so) <going>\b
+    (and|but|or) <going>\b
     (what|how) about\b
     what if (not|so|i do not)$
     <reply>( (please|you|it|is|that|do|go|ahead|i|am|does|did|not|sir|<reply>))*$

@@ -165,6 +165,7 @@ _HOW_TO = r"""
     \bwhere (do|can|could|to|should)\b
     \bwhat (do|should|can|must|could|am) (i|we)\b
     \b(is there|any) (a |any )?way\b
+    ^(can|could|may|should) (i|we)\b
     \bhow long (does|will|do|would|did|can) \w
     ^(why|how come)\b.*\b(i|my|we|our)\b
 """

@@ -30,7 +30,7 @@ _STATES = r"""
     how <large> (is|are|was|were) <mine> (?!<general>)\w
     how (is|are|was|were) <mine> (?!<general>)(?!(\w+ ){0,4}<processed>\b)\w
     what (is|are|was|were) the (\w+ ){0,2}<figure> (\w+ ){0,2}(of|on|for|in|from|with) <mine>\b
-    (where am i|where are we|where did i|who am i)\b
+    (where am i|where are we|where did i|who am i)\b(?! (able|allowed|supposed|to)\b)
     # where things are, and when they come
     where (is|are|was|were) (all )?<mine> (\w+ ){0,3}?<thing>($| (?!<shown>\b))
     (tell me |find out |see )?(where|when) <mine> (\w+ ){0,2}?<thing> <moves>\b

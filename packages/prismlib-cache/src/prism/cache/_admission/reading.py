@@ -10,10 +10,11 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["LONG_TEXT", "Reading", "is_structured", "read"]
+__all__ = ["Reading", "is_template", "read"]
 
-LONG_TEXT = 1_000
-"""Characters above which a text is a document with a question somewhere in it."""
+# Characters above which a text is a document with a question somewhere in it; the finder, which
+# compares none above that, has the same number.
+_LONG_TEXT = 1_000
 
 # How much of the end of a document is read: there the question stands, if it holds one.
 _TAIL = 300
@@ -67,7 +68,7 @@ class Reading:
 @lru_cache(maxsize=256)
 def read(text: str) -> Reading:
     """Read a text, or remember what was read. Cost: O(length), about 10 us for ten words."""
-    is_whole = len(text) <= LONG_TEXT and not is_structured(text)
+    is_whole = not is_template(text)
     plain = (text if is_whole else _last_line(text)).replace("\u2019", "'").lower()
     clauses = tuple(
         clause
@@ -82,8 +83,10 @@ def read(text: str) -> Reading:
     return Reading(words, clauses, is_whole, _OTHER.search(plain) is not None)
 
 
-def is_structured(text: str) -> bool:
-    """Tell whether a text was put together by a program rather than typed as one question."""
+def is_template(text: str) -> bool:
+    """Tell whether a text is a document, or was put together by a program."""
+    if len(text) > _LONG_TEXT:
+        return True
     if "```" in text or ("{{" in text and _PLACEHOLDER.search(text) is not None):
         return True
     if text.lstrip()[:1] in ("{", "[") and '":' in text.replace('" :', '":'):
