@@ -1,6 +1,6 @@
 """Full rows as numba compiles them: rounding them to integers, and their exact products.
 
-This module imports no numba: `compiled` compiles these functions when it is time.
+Importing this module imports numba; only `compiled` and the kernels it compiles do.
 """
 
 from __future__ import annotations
@@ -8,11 +8,18 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from prismresonance._kernels.codes import LOW_SCALE, UNKNOWN
+from prismresonance._kernels.parts import summing_part
+
 __all__ = ["encode", "exact", "quantise"]
 
 _Integers = npt.NDArray[np.int16] | npt.NDArray[np.int8]
 
+_BYTE_TOP = 127
+_BYTE_LIMIT = np.float32(_BYTE_TOP)
 
+
+@summing_part
 def quantise(
     source: npt.NDArray[np.float32], rows: _Integers, squared_norms: npt.NDArray[np.int32], top: int
 ) -> int:
@@ -26,7 +33,8 @@ def quantise(
             peak = max(peak, abs(component))
         if not 0.0 < total < np.inf:
             return row
-        scale = np.float64(np.float32(top / (peak if top == 127 else np.sqrt(total))))
+        # As float32 the scale hardly depends on the order in which the squares were added.
+        scale = np.float64(np.float32(top / (peak if top == _BYTE_TOP else np.sqrt(total))))
         norm = np.int64(0)
         for column in range(width):
             rounded = np.int32(np.rint(np.float64(source[row, column]) * scale))
@@ -58,14 +66,14 @@ def encode(
         for column in range(dim):
             total += products[number, column] * products[number, column]
         length = np.sqrt(total)
-        scale = np.float32(254.0) / (length if length > np.float32(0.0) else np.float32(1.0))
+        scale = np.float32(LOW_SCALE) / (length if length > np.float32(0.0) else np.float32(1.0))
         peak = np.float32(0.0)
         for column in range(dim):
             scaled = np.rint(products[number, column] * scale)
             peak = max(peak, abs(scaled))
-            low[row, column] = np.int32(min(max(scaled, np.float32(-127.0)), np.float32(127.0)))
-        if peak > np.float32(127.0):
-            low[row, 0] = -128
+            low[row, column] = np.int32(min(max(scaled, -_BYTE_LIMIT), _BYTE_LIMIT))
+        if peak > _BYTE_LIMIT:
+            low[row, 0] = UNKNOWN
 
 
 def exact(
