@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from prismresonance._kernels import lanes
 from prismresonance._kernels.codes import MAX_CODED
-from prismresonance._kernels.collect import collect, is_admitted
+from prismresonance._kernels.collect import collect, is_admitted, shown_at
 from prismresonance._kernels.parts import part, summing_part
 from prismresonance._kernels.places import (
     CODES,
@@ -101,9 +101,7 @@ def all_rows(
     for chunk in range(directory.shape[0]):
         rows, norms = directory[chunk, ROWS], directory[chunk, NORMS]
         ranks = directory[chunk, RANKS]
-        died, shown = directory[chunk, DIED], 0
-        if admitted.shape[0]:
-            shown = admitted.ctypes.data + directory[chunk, START]
+        died, shown = directory[chunk, DIED], shown_at(directory, chunk, admitted)
         for row in range(directory[chunk, LENGTH]):
             multiplied = float(product(rows + line_bytes * row, query_at, width, row_bytes))
             own = float(lanes.int32_at(norms, row))
@@ -206,9 +204,7 @@ def rest(
     last, visited, offered, known = directory.shape[0] - 1, 0, 0, scored
     for chunk in range(directory.shape[0]):
         length, codes = directory[chunk, LENGTH], directory[chunk, CODES]
-        died, shown = directory[chunk, DIED], 0
-        if admitted.shape[0]:
-            shown = admitted.ctypes.data + directory[chunk, START]
+        died, shown = directory[chunk, DIED], shown_at(directory, chunk, admitted)
         ranges = ranges_of(directory, chunk, direction, reach)
         for number in range(ranges.shape[0]):
             block, blocks = ranges[number, 0] - 1, ranges[number, 1]
