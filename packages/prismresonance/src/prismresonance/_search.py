@@ -26,6 +26,7 @@ from prismresonance._vectors import refuse, unit_row
 
 if TYPE_CHECKING:
     from prismresonance._admission import Admission
+    from prismresonance._directory import Directory
     from prismresonance._kernels.interface import Find, Kernels
     from prismresonance._projector import PrismProjector
     from prismresonance._snapshot import Snapshot
@@ -130,12 +131,9 @@ def search_many(
             search(snapshot, (vector, *question[1:]), projector, kernels, tally)
             for vector in vectors
         ]
-    directory = snapshot.directory
-    table = directory.table(snapshot)
-    room = min(top_k, snapshot.live_rows)
-    coded = snapshot.projected and not exact
-    width = vectors.shape[1]
-    matrix = projector.matrix(width) if coded else _no_matrix(width)
+    directory, table, matrix, room = _ground(
+        snapshot, projector, vectors.shape[1], top_k, exact=exact
+    )
     answers: list[list[Match]] = []
     step = max(1, _MANY_ROOM // room)
     for start in range(0, len(vectors), step):
@@ -164,14 +162,11 @@ def _found(
 ) -> list[Match]:
     """Find the best rows in one compiled call; `admitted` has a byte a row, or none at all."""
     vector, top_k, threshold, _, exact = question
-    directory = snapshot.directory
-    table = directory.table(snapshot)
-    room = top_k if top_k < snapshot.live_rows else snapshot.live_rows
+    directory, table, matrix, room = _ground(snapshot, projector, len(vector), top_k, exact=exact)
     places, scores = np.empty(room, np.int64), np.empty(room, np.float64)
-    coded = snapshot.projected and not exact
     found, scored, scanned = find(
         vector,
-        projector.matrix(len(vector)) if coded else _no_matrix(len(vector)),
+        matrix,
         table,
         directory.rows,
         directory.row_bytes,
@@ -188,6 +183,22 @@ def _found(
     tally.scanned += scanned
     tally.rescored += scored
     return _matches(snapshot, places[:found], scores[:found]) if found else []
+
+
+def _ground(
+    snapshot: Snapshot, projector: PrismProjector, width: int, top_k: int, *, exact: bool
+) -> tuple[Directory, npt.NDArray[np.int64], _Floats, int]:
+    """Give what a compiled query stands on.
+
+    Returns:
+        The directory; its table; the matrix, of no line to score every row; and how many matches
+        there can be.
+    """
+    directory = snapshot.directory
+    table = directory.table(snapshot)
+    coded = snapshot.projected and not exact
+    matrix = projector.matrix(width) if coded else _no_matrix(width)
+    return directory, table, matrix, top_k if top_k < snapshot.live_rows else snapshot.live_rows
 
 
 def _matches(snapshot: Snapshot, places: _Positions, scores: _Scores) -> list[Match]:
