@@ -88,7 +88,9 @@ class Answered:
 
 @dataclass(frozen=True)
 class Ingested:
-    """Adding in batches.
+    """Adding in batches, under ids counted up.
+
+    Of ours without the map of ids, which is made when one is first looked up, at 0.1 us a row.
 
     Attributes:
         contestant: Who.

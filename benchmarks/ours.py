@@ -42,7 +42,11 @@ class Wave(Contestant):
         self.index.add_many(rows)
 
     def ready(self) -> None:
-        """Ask once, which makes a large index compile its kernels; wait for that and for cells."""
+        """Wait for what the index makes at its first need, or in the background.
+
+        That is the map of ids, compiled kernels and cells.
+        """
+        self.index.get(0)
         self.index.query([1.0] * self.width, 1)
         deadline = time.monotonic() + _READY_WAIT_S
         while self._is_busy() and time.monotonic() < deadline:

@@ -192,7 +192,9 @@ class WaveIndex:
 
         Cost:
             O(n * width). Without payloads, and with ids that are an array of integers or `None`,
-            nothing is done in Python for each row but to list the ids for the result.
+            nothing is done in Python for each row but to list the ids for the result. What finds
+            rows by their ids is made when it is first needed (by ids that are given, `get`, `in`,
+            `remove`): about 0.1 us for each row that is there by then, 1 us if ids are texts.
 
         Raises:
             DuplicateIdError: An id is in the index already, or given twice.
@@ -266,7 +268,7 @@ class WaveIndex:
         Raises:
             InvalidArgumentError: The id is neither an integer nor a text.
         """
-        return bool(self._table.delete(RowIds.of([checked_id(id)])))
+        return bool(self._table.delete(RowIds.of([checked_id(id)]), COMPILER.kernels))
 
     def remove_many(self, ids: Iterable[RowId] | IntegerArray) -> int:
         """Remove rows; queries see all of them or none.
