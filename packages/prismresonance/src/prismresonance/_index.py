@@ -78,8 +78,8 @@ class WaveIndex:
     is their direction, each component rounded to an integer, because a cosine does not depend on
     length: 2 bytes a component, or 1 with `precision="int8"`; in a large index a bit more for each
     projected dimension, and a byte where that is much less than the row itself; and about 45 bytes
-    a row beside the payload (a text for an id takes some 100 more). Rounding moves a cosine by
-    about 1e-5, or by about 5e-4 with bytes.
+    a row beside the payload, 25 of them from the first look-up of an id on (a text for an id takes
+    some 100 more). Rounding moves a cosine by about 1e-5, or by about 5e-4 with bytes.
 
     **Payloads** are mappings, kept by reference, never copied: change one after adding it and
     results show the change, but the fields of `indexed_fields` are read only when it is added.
