@@ -75,6 +75,7 @@ class WaveBytes(Wave):
     """The same with a byte a component."""
 
     name = "WaveIndex int8"
+    efforts = (0,)
     precision = "int8"
 
     @staticmethod
