@@ -316,7 +316,9 @@ class _Search:
                 differing = plain.disagreements(chunk.codes, length, signs)
                 np.subtract(len(self._projected), differing, out=part)
             else:
-                scale = np.sqrt(chunk.squared_norms[:length] * np.float64(self._squared_norm))
+                # A row that was dead when it was saved is all zeros.
+                norms = np.maximum(chunk.squared_norms[:length], 1)
+                scale = np.sqrt(norms * np.float64(self._squared_norm))
                 np.divide(plain.estimate(chunk.rows, length, query), scale, out=part)
             if chunk.dead and self._admitted is None:
                 part[~chunk.living(length, self._snapshot.epoch)] = _HIDDEN
