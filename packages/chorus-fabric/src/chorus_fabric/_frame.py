@@ -103,13 +103,8 @@ class Frame:
     @property
     def rows(self) -> int:
         """How many rows it has."""
-        return max(
-            self.vectors.shape[0],
-            len(self.ids),
-            len(self.texts),
-            len(self.metadata),
-            len(self.seqs),
-        )
+        columns = (self.vectors, self.ids, self.texts, self.metadata, self.seqs)
+        return max(map(len, columns))
 
     @property
     def dims(self) -> int:

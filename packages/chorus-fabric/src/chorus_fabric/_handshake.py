@@ -29,9 +29,9 @@ class Session:
     """What two nodes share after a handshake: four lanes, and the right to renew their keys.
 
     Made by `Initiator.finish` and `Responder.answer`. Frames in one stream, such as a feed, go
-    through `sealer` and `opener`: what is missing, repeated or out of place there is refused. Frames
-    that stand for themselves, such as calls, go through `unordered_sealer` and `unordered_opener`.
-    A session belongs to one thread or event loop.
+    through `sealer` and `opener`: what is missing, repeated or out of place there is refused.
+    Frames that stand for themselves, such as calls, go through `unordered_sealer` and
+    `unordered_opener`. A session belongs to one thread or event loop.
 
     A refused frame, and a hello that is refused, leave a session as it was.
     """
@@ -220,7 +220,7 @@ class Initiator:
         rng: Gives that many bytes nobody can guess.
 
     Raises:
-        FabricConfigurationError: A name or the secret is not acceptable, or `seal` without a secret.
+        FabricConfigurationError: A name or secret is not acceptable, or `seal` without a secret.
     """
 
     def __init__(
@@ -300,7 +300,7 @@ class Responder:
             The reply to send, and the session.
 
         Raises:
-            HandshakeError: Another tenant or secret, one with and one without a secret, or no hello.
+            HandshakeError: Another tenant or secret, a secret on one side alone, or no hello.
         """
         side = self._side
         parsed = read_hello(hello)
