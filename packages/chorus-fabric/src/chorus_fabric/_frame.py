@@ -103,8 +103,8 @@ class Frame:
     @property
     def rows(self) -> int:
         """How many rows it has."""
-        columns = (self.vectors, self.ids, self.texts, self.metadata, self.seqs)
-        return max(map(len, columns))
+        texts = max(len(self.ids), len(self.texts))
+        return max(texts, len(self.metadata), len(self.vectors), len(self.seqs))
 
     @property
     def dims(self) -> int:

@@ -5,13 +5,13 @@ Receiving:  size, version, counts; tenant and sender; key epoch; counter; seal; 
             rotate back; finite numbers. Only then does anything change on this side, so a message
             that is refused at any step leaves no trace.
 
-On an *ordered* lane a message is accepted only as the next one: its counter must be the next, and its
-watermark is made over the one before, through changes of keys as well. What is left out, repeated or
-put elsewhere is refused. What is cut off at the end cannot be seen from what is there: the layer
-above sends a MARK each second, and takes silence for a broken line.
+On an *ordered* lane a message is accepted only as the next one: its counter must be the next, and
+its watermark is made over the one before, through changes of keys as well. What is left out,
+repeated or put elsewhere is refused. What is cut off at the end cannot be seen from what is there:
+the layer above sends a MARK each second, and takes silence for a broken line.
 
-On an *unordered* lane messages may overtake each other and get lost; each is accepted once, within a
-window of 1,024.
+On an *unordered* lane messages may overtake each other and get lost; each is accepted once, within
+a window of 1,024.
 """
 
 from __future__ import annotations
@@ -247,6 +247,6 @@ class SessionOpener(_Lane):
         before = self._before if self._is_ordered else keys.root
         if not keys.watermarker.holds(watermark, view[:HEADER_BYTES], (body,), before):
             raise ForgedFrameError(
-                "the watermark of a frame does not hold: it was changed, or one before it is missing"
+                "the watermark of a frame does not hold: it was changed, or one before is missing"
             )
         return body, watermark

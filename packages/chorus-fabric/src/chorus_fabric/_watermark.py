@@ -1,4 +1,4 @@
-"""The chain of custody: each frame's watermark is made over the frame and the watermark before it."""
+"""The chain of custody: a frame's watermark is made over the frame and the watermark before it."""
 
 from __future__ import annotations
 

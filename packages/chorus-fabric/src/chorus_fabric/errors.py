@@ -132,4 +132,4 @@ class FrameOrderError(FrameError):
 
 
 class ForgedFrameError(FrameError):
-    """Seal or watermark of a frame does not hold: it was not made, or not like this, by its peer."""
+    """Seal or watermark of a frame does not hold: its peer did not make it, or not like this."""
