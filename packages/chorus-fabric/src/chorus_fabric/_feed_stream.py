@@ -8,13 +8,14 @@ and gets the newest state of each row. One that takes nothing is cut off by the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chorus_fabric._feed_errors import PositionGone
 from chorus_fabric._feed_writer import FeedPosition, FeedWriter
 from chorus_fabric._frame import FrameKind
+from chorus_fabric.errors import PositionGoneError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -126,10 +127,8 @@ class FeedStream:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the stream
                 loop.call_soon_threadsafe(self._woken.set)
-            except RuntimeError:
-                pass  # the loop is closed, and so is the stream
 
         unsubscribe = self._log.subscribe(wake)
         reader = asyncio.create_task(self._read(), name="chorus-feed-reader")
@@ -168,10 +167,8 @@ class FeedStream:
             if is_live:
                 if self._is_closing:
                     return
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), self._config.heartbeat_s)
-                except TimeoutError:
-                    pass
             while self._queued_bytes >= self._config.queue_bytes:
                 self._room.clear()
                 await self._room.wait()
@@ -194,7 +191,7 @@ class FeedStream:
                 limit_bytes=self._config.batch_bytes,
                 streams=writer.streams(log.schemas()),
             )
-        except PositionGone:
+        except PositionGoneError:
             frames += writer.reset(epoch=log.epoch, floor=log.floor())
         else:
             is_live = batch.upto >= head

@@ -239,9 +239,7 @@ class CHORUSPublisher:
         if self._server is not None:
             await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
             await self._server.stop(self._config.drain_s)
-        deadline = asyncio.get_running_loop().time() + self._config.drain_s
-        while self._service.streams and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        await self._service.drained(self._config.drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -72,9 +72,7 @@ class PublisherConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.tenant_id, str) or self.tenant_id in ("", "*"):
-            raise FabricConfigurationError(
-                f"tenant_id names one tenant, got {self.tenant_id!r}"
-            )
+            raise FabricConfigurationError(f"tenant_id names one tenant, got {self.tenant_id!r}")
         check_port(self.port, least=0)
         if self.wire not in _WIRES:
             raise FabricConfigurationError(f"wire is 'full' or 'projected', got {self.wire!r}")

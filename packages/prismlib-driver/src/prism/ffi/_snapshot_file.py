@@ -1,10 +1,10 @@
 """A replica in a file, for a warm start.
 
 The file is a chain of records, each `length u64, CRC-32 u32, body`, little endian. The first tells
-format, tenant, position and tables, then come blocks of rows in columns, and the last tells how many
-rows there were. It is written under another name, flushed to the disk and renamed, so the file is
-a whole one or the one before. What does not check to the last byte is refused as a whole: a replica
-that lacks a row would never learn of it.
+format, tenant, position and tables, then come blocks of rows in columns, and the last tells how
+many rows there were. It is written under another name, flushed to the disk and renamed, so the file
+is a whole one or the one before. What does not check to the last byte is refused as a whole: a
+replica that lacks a row would never learn of it.
 
 Loading stores the rows just as the feed does, so that there is one way into the replica.
 """
@@ -20,8 +20,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from chorus_fabric import BytesColumn, FeedPosition, StreamSchema, TextColumn
 
+from chorus_fabric import BytesColumn, FeedPosition, StreamSchema, TextColumn
 from prism.ffi.errors import SnapshotFileError
 
 if TYPE_CHECKING:

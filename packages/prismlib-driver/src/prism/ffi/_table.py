@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
-from prismresonance import PrismProjector, WaveIndex
 
 from prism.ffi._row import Row, RowMatch
+from prismresonance import PrismProjector, WaveIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
