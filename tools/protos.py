@@ -7,8 +7,8 @@
 exits with 1 and names what is wrong. Rules, after those of the Buf style guide:
 
 - a file's package is its folder, and ends in a version (`chorus_fabric.v1` in `chorus_fabric/v1`);
-- services end in `Service`; each method takes `<Method>Request` and gives `<Method>Reply`, or streams
-  `Envelope` and `Ack`; messages are in PascalCase, fields in snake_case;
+- services end in `Service`; each method takes `<Method>Request` and gives `<Method>Reply`, or
+  streams `Envelope` and `Ack`; messages are in PascalCase, fields in snake_case;
 - every service, method and field says in a comment what it is;
 - the numbers of a message's fields are 1, 2, 3... without gaps, unless the gap is `reserved`.
 """

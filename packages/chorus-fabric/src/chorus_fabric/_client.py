@@ -325,7 +325,7 @@ class ServiceClient:
 
     def _open_channel(self) -> grpc.Channel:
         config = self._config
-        options = list(CHANNEL_OPTIONS)
+        options: list[tuple[str, str | int]] = list(CHANNEL_OPTIONS)
         if config.tls is None:
             return grpc.insecure_channel(self._where, options=options)
         tenant_id = self._tenant_id or ""

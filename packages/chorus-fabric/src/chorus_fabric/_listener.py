@@ -28,7 +28,7 @@ from chorus_fabric.v1 import wrapper_pb2 as pb
 from chorus_fabric.v1 import wrapper_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from chorus_fabric._feed_writer import FeedPosition
     from chorus_fabric._handshake import Renewal, Session
@@ -88,7 +88,9 @@ class DriverListener:
     ) -> Iterator[pb.Ack]:
         """Take a feed; called by gRPC in a thread of its own."""
         try:
-            auth = None if self._tls is None else context.auth_context()
+            auth: Mapping[str, Iterable[bytes]] | None = None
+            if self._tls is not None:
+                auth = context.auth_context()  # type: ignore[assignment]  # a tuple of bytes each
             link = _AcceptedLink(envelopes, context, auth)
         except ChorusError as error:
             context.abort(*status_of(error))
@@ -136,7 +138,7 @@ class _AcceptedLink:
         self,
         envelopes: Iterator[pb.Envelope],
         context: grpc.ServicerContext,
-        auth: dict[str, list[bytes]] | None,
+        auth: Mapping[str, Iterable[bytes]] | None,
     ) -> None:
         self._envelopes = envelopes
         self._context = context

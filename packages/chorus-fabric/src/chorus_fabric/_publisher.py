@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as grpc_health
+from grpc_health.v1._async import HealthServicer
 
 from chorus_fabric._bind import check_bind
 from chorus_fabric._channel import SERVER_OPTIONS, address
@@ -106,7 +106,7 @@ class CHORUSPublisher:
         )
         self._endpoints: list[DriverEndpoint] = []
         self._server: grpc.aio.Server | None = None
-        self._health = grpc_health.HealthServicer()
+        self._health = HealthServicer()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped: asyncio.Event | None = None
         self._port: int | None = None

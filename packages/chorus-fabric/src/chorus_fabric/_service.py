@@ -34,10 +34,12 @@ from chorus_fabric.errors import (
 from chorus_fabric.v1 import wrapper_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from concurrent.futures import Executor
 
     import numpy.typing as npt
+
+    Context = grpc.aio.ServicerContext[Message, Message]
 
     from chorus_fabric._feed import FeedLog
     from chorus_fabric._handlers import HealthHandler, QueryHandler, WriteHandler
@@ -100,7 +102,7 @@ class WrapperService:
     # What gRPC calls; the names are the protocol's.
 
     async def Hello(  # noqa: N802
-        self, request: pb.HelloRequest, context: grpc.aio.ServicerContext
+        self, request: pb.HelloRequest, context: Context
     ) -> pb.HelloReply:
         """Agree on keys, and announce what is served."""
 
@@ -110,7 +112,7 @@ class WrapperService:
         return await _guarded(context, answer)
 
     async def Subscribe(  # noqa: N802
-        self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext
+        self, request: pb.SubscribeRequest, context: Context
     ) -> None:
         """Stream frames until the subscriber goes."""
 
@@ -124,7 +126,7 @@ class WrapperService:
         await _guarded(context, answer)
 
     async def Query(  # noqa: N802
-        self, request: pb.QueryRequest, context: grpc.aio.ServicerContext
+        self, request: pb.QueryRequest, context: Context
     ) -> pb.QueryReply:
         """Search."""
 
@@ -155,7 +157,7 @@ class WrapperService:
         return await _guarded(context, answer)
 
     async def Write(  # noqa: N802
-        self, request: pb.WriteRequest, context: grpc.aio.ServicerContext
+        self, request: pb.WriteRequest, context: Context
     ) -> pb.WriteReply:
         """Upsert a row."""
 
@@ -176,7 +178,7 @@ class WrapperService:
         return await _guarded(context, answer)
 
     async def Health(  # noqa: N802
-        self, _request: pb.HealthRequest, context: grpc.aio.ServicerContext
+        self, _request: pb.HealthRequest, context: Context
     ) -> pb.HealthReply:
         """Tell how the service is."""
 
@@ -200,7 +202,7 @@ class WrapperService:
     def hello(
         self,
         request: pb.HelloRequest,
-        auth: Mapping[str, list[bytes]] | None,
+        auth: Mapping[str, Iterable[bytes]] | None,
         *,
         is_called: bool = True,
     ) -> pb.HelloReply:
@@ -286,9 +288,8 @@ class WrapperService:
         if begun is not None:
             begun(stream)
         _log.info("subscriber %s at %s begins", shelved.session.peer, peer)
-        messages = stream.messages()
         try:
-            async for message in messages:
+            async for message in stream.messages():
                 try:
                     async with asyncio.timeout(config.slow_after_s):
                         await send(message)
@@ -302,7 +303,7 @@ class WrapperService:
                         f"nothing taken for {config.slow_after_s:g} s: resume from your position"
                     ) from None
         finally:
-            await messages.aclose()
+            await stream.end()
             self.streams.discard(stream)
             if not self.streams:
                 self._empty.set()
@@ -324,10 +325,10 @@ class WrapperService:
         """Forget old keys; to be called each second or so."""
         self._shelf.tick(time.monotonic())
 
-    def _auth(self, context: grpc.aio.ServicerContext) -> Mapping[str, list[bytes]] | None:
+    def _auth(self, context: Context) -> Mapping[str, Iterable[bytes]] | None:
         return None if self._config.tls is None else context.auth_context()
 
-    def _identify(self, auth: Mapping[str, list[bytes]] | None) -> str | None:
+    def _identify(self, auth: Mapping[str, Iterable[bytes]] | None) -> str | None:
         """Give the node that a certificate names; `None` where there is no TLS."""
         if auth is None:
             return None
@@ -361,7 +362,7 @@ class WrapperService:
         method: str,
         request: pb.QueryRequest | pb.WriteRequest,
         kind: type[Body],
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> tuple[Body, Caller, Callable[[Message], bytes] | None]:
         """Give a call's body, who calls, and how the reply is sealed, if it is."""
         config = self._config
@@ -474,9 +475,7 @@ def _check_node(node: str | None, peer: str) -> None:
         raise IdentityError(f"the certificate is of node {node!r}, the caller says {peer!r}")
 
 
-async def _guarded(
-    context: grpc.aio.ServicerContext, answer: Callable[[], Awaitable[Result]]
-) -> Result:
+async def _guarded(context: Context, answer: Callable[[], Awaitable[Result]]) -> Result:
     """Answer, and turn what goes wrong into a status."""
     try:
         return await answer()

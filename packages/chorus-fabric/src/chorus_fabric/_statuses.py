@@ -60,8 +60,8 @@ def error_of(error: grpc.RpcError, where: str) -> ChorusError:
         error: What a call raised.
         where: The address that was called.
     """
-    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-    details = (error.details() if isinstance(error, grpc.Call) else "") or code.name.lower()
+    code: grpc.StatusCode = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
+    details: str = getattr(error, "details", str)() or code.name.lower()
     kind = _REFUSALS.get(code)
     if kind is not None:
         return kind(details)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from prism.ffi._replica import Replica, ReplicaKeeper
 
-__all__ = ["SnapshotHead", "load_snapshot", "save_snapshot"]
+__all__ = ["SnapshotHead", "load_snapshot", "save_snapshot", "snapshot_tenant"]
 
 _FORMAT = "prismlib-driver snapshot 1"
 _RECORD = Struct("<QI")
@@ -122,6 +122,15 @@ def load_snapshot(path: Path, keeper: ReplicaKeeper, *, expected: SnapshotHead) 
     raise SnapshotFileError("is cut off", path=str(path))
 
 
+def snapshot_tenant(path: Path) -> str | None:
+    """Give the tenant of a snapshot file; `None` if it is none, or there is no file."""
+    try:
+        with path.open("rb") as file:
+            return _head(next(_records(file, str(path)), b""), str(path)).tenant_id
+    except (SnapshotFileError, OSError):
+        return None
+
+
 def _write(file: BinaryIO, head: SnapshotHead, replica: Replica) -> int:
     word = {
         "format": _FORMAT,
@@ -181,9 +190,8 @@ def _records(file: BinaryIO, path: str) -> Iterator[bytes]:
 def _head(body: bytes, path: str) -> SnapshotHead:
     try:
         word = json.loads(body)
-        if word["format"] != _FORMAT:
-            raise ValueError(word["format"])
-        return SnapshotHead(
+        is_known = word["format"] == _FORMAT
+        head = SnapshotHead(
             tenant_id=word["tenant_id"],
             model_id=word["model_id"],
             tables=tuple(word["tables"]),
@@ -194,9 +202,15 @@ def _head(body: bytes, path: str) -> SnapshotHead:
         raise SnapshotFileError(
             "is no snapshot of a replica, or of another version", path=path
         ) from error
+    if not is_known:
+        raise SnapshotFileError(f"is of another version than {_FORMAT!r}", path=path)
+    return head
 
 
 def _load_block(body: bytes, keeper: ReplicaKeeper) -> int:
+    stream: int
+    rows: int
+    width: int
     stream, rows, width, *sizes, _ = _BLOCK.unpack_from(body, 1)
     at = 1 + _BLOCK.size
 
