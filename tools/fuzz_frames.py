@@ -44,7 +44,7 @@ from chorus_fabric import (
     SessionSealer,
     TextColumn,
 )
-from chorus_fabric._codec import HEADER_BYTES, TAG_BYTES, Header, read_header
+from chorus_fabric._codec import HEADER_BYTES, TAG_BYTES, WATERMARK_BYTES, read_header
 
 SECRET = b"held by all nodes of a tenant"
 # Where each number of the header lies, and how it is packed.
@@ -139,6 +139,8 @@ class Scene:
 
     def renew(self) -> None:
         """Renew the keys, and let those before die."""
+        # One that does not arrive before its keys are gone; in an ordered stream all do.
+        late = [] if self.is_ordered else [self.sealer(self.sender).seal(self.frame())]
         renewal = self.receiver.renew(rng=self.chance.randbytes)
         self.now += 100.0
         hello = renewal.hello()
@@ -146,7 +148,7 @@ class Scene:
         renewal.finish(reply, now=self.now)
         self.now += 61.0
         self.receiver.retire(self.now)
-        self.gone, self.accepted = (self.gone + self.accepted)[-20:], []
+        self.gone, self.accepted = (self.gone + self.accepted[-9:] + late)[-30:], []
 
 
 def truncated(scene: Scene, message: bytes) -> bytes:
@@ -238,7 +240,7 @@ def unsealed(scene: Scene, message: bytes) -> bytes | None:
     return message[:6] + bytes([message[6] & ~1]) + message[7:-TAG_BYTES]
 
 
-def corrupted(scene: Scene, message: bytes) -> bytes | None:
+def corrupted(scene: Scene, message: bytes) -> bytes:
     """Make, with the right keys, a message whose content is wrong in one way."""
     sealer = scene.sealer(scene.sender)
     header = read_header(memoryview(message), max_bytes=1 << 24)
@@ -262,7 +264,7 @@ def corrupted(scene: Scene, message: bytes) -> bytes | None:
         texts_bytes=0,
         metadata_bytes=sizes["metadata_bytes"],
     )
-    return forge(sealer, false, body)
+    return forge(scene, false.pack(), body, header.counter)
 
 
 def unsound_vectors(scene: Scene, sealer: SessionSealer) -> tuple[int, int, bytes]:
@@ -293,19 +295,46 @@ def unsound_columns(chance: random.Random, rows: int) -> list[tuple[str, bytes]]
     ]
 
 
-def forge(sealer: SessionSealer, header: Header, body: bytes) -> bytes:
-    """Do what a sealer does for a header and body of one's own, and leave it as it was."""
-    packed = header.pack()
-    watermark = sealer._keys.watermarker.mark(packed, [body], sealer._before)
-    seal = sealer._keys.seal
-    if seal is None:
+def misdeclared(scene: Scene, message: bytes) -> bytes:
+    """Make, with the right keys, a message whose header is wrong in one number."""
+    sealer = scene.sealer(scene.sender)
+    counter = read_header(memoryview(message), max_bytes=1 << 24).counter
+    rest = message[HEADER_BYTES:]
+    if scene.is_sealed:
+        opened = sealer._keys.seal and sealer._keys.seal.open(memoryview(message), counter)
+        rest = bytes(opened or b"")
+    body, packed = rest[:-WATERMARK_BYTES], bytearray(message[:HEADER_BYTES])
+    if scene.chance.random() < 0.2:
+        return forge(scene, bytes(packed), body + b"more", counter)
+    name, mask = scene.chance.choice(
+        (
+            ("magic", 1), ("version", 3), ("kind", 64), ("transport", 1), ("transport", 2),
+            ("transport", 128), ("tenant", 1), ("sender", 1 << 63), ("key_epoch", 1),
+            ("dtype", 8), ("columns", 64), ("zero", 1),
+        )
+    )  # fmt: skip
+    offset, code = FIELDS[name]
+    (number,) = struct.unpack_from(code, packed, offset)
+    struct.pack_into(code, packed, offset, number ^ mask)
+    is_sealed = (name, mask) != ("transport", 1)
+    return forge(scene, bytes(packed), body, counter, is_sealed=is_sealed)
+
+
+def forge(
+    scene: Scene, packed: bytes, body: bytes, counter: int, *, is_sealed: bool = True
+) -> bytes:
+    """Do what the sealer does, for a header and body of one's own."""
+    keys = scene.sealer(scene.sender)._keys
+    before = scene.opener._before if scene.is_ordered else keys.root
+    watermark = keys.watermarker.mark(packed, [body], before)
+    if keys.seal is None or not is_sealed:
         return packed + body + watermark
-    return seal.close(packed, [body, watermark], header.counter)
+    return keys.seal.close(packed, [body, watermark], counter)
 
 
 WAYS: tuple[Callable[[Scene, bytes], bytes | None], ...] = (
     truncated, extended, flipped, renumbered, noise, replayed, gone, spliced, strange, reflected,
-    other_lane, unsealed, corrupted,
+    other_lane, unsealed, corrupted, misdeclared,
 )  # fmt: skip
 
 
@@ -409,7 +438,7 @@ def main() -> int:
     growth = peak_bytes() - before
     is_clean = tally.is_clean and growth < MOST_GROWTH_BYTES
     if options.json:
-        told = dataclasses.asdict(tally) | {
+        told = vars(tally) | {
             "growth_bytes": growth, "seed": options.seed, "digest": digest(tally), "clean": is_clean
         }  # fmt: skip
         print(json.dumps(told, indent=2))
