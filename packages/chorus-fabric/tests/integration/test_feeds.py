@@ -137,22 +137,25 @@ def test_only_the_tables_asked_for_come() -> None:
 
 def test_a_subscriber_that_takes_nothing_is_cut_off_and_the_others_go_on() -> None:
     settings = {"slow_after_s": 2.0, "queue_bytes": 65536, "batch_bytes": 65536}
-    with PublisherProcess(**settings) as publisher, Follower(config(publisher.port)) as slow:
-        with Follower(config(publisher.port)) as other:
-            answer = publisher.put(row("0", "first"))
-            until(lambda: slow.has(answer) and other.has(answer))
-            slow.paused.set()
-            for start in range(0, 40_000, 2_000):
-                answer = publisher.put(
-                    *(row(str(n), f"{n:0>1000}") for n in range(start, start + 2_000))
-                )
-            until(lambda: other.has(answer))
-            until(lambda: len(publisher.tell(status=True)["subscribers"]) == 1)
-            slow.paused.clear()
-            until(lambda: slow.has(answer))
-            assert any("resume from your position" in str(error) for error in slow.errors)
-            assert slow.rows == other.rows
-            assert slow.resets == 1
+    with (
+        PublisherProcess(**settings) as publisher,
+        Follower(config(publisher.port)) as slow,
+        Follower(config(publisher.port)) as other,
+    ):
+        answer = publisher.put(row("0", "first"))
+        until(lambda: slow.has(answer) and other.has(answer))
+        slow.paused.set()
+        for start in range(0, 40_000, 2_000):
+            answer = publisher.put(
+                *(row(str(n), f"{n:0>1000}") for n in range(start, start + 2_000))
+            )
+        until(lambda: other.has(answer))
+        until(lambda: len(publisher.tell(status=True)["subscribers"]) == 1)
+        slow.paused.clear()
+        until(lambda: slow.has(answer))
+        assert any("resume from your position" in str(error) for error in slow.errors)
+        assert slow.rows == other.rows
+        assert slow.resets == 1
 
 
 def test_memory_stays_bounded_beside_a_subscriber_that_never_reads() -> None:
