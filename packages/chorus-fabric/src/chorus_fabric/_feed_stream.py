@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedStream", "SubscriberStatus"]
 
+_log = logging.getLogger("chorus_fabric.service")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberStatus:
@@ -41,6 +44,7 @@ class SubscriberStatus:
         queued_bytes: What waits to be sent.
         sent_bytes: What was sent.
         sent_rows: Changes that were sent.
+        oversized_rows: Rows too large for a frame (16 MB), which it cannot have.
         acked_seq: What it said it has applied; `None` where it does not say.
     """
 
@@ -51,6 +55,7 @@ class SubscriberStatus:
     queued_bytes: int
     sent_bytes: int
     sent_rows: int
+    oversized_rows: int
     acked_seq: int | None
 
 
@@ -112,6 +117,7 @@ class FeedStream:
             queued_bytes=self._queued_bytes,
             sent_bytes=self._sent_bytes,
             sent_rows=self._sent_rows,
+            oversized_rows=self._writer.oversized,
             acked_seq=self.acked_seq,
         )
 
@@ -193,17 +199,24 @@ class FeedStream:
                 limit_bytes=self._config.batch_bytes,
                 streams=writer.streams(log.schemas()),
             )
+            schemas = log.schemas()
+            is_over = log.epoch != at.epoch  # then these may be the next one's tables
         except PositionGoneError:
+            is_over = True
+        if is_over:
             frames += writer.reset(epoch=log.epoch, floor=log.floor())
         else:
             is_live = batch.upto >= head
+            before = writer.oversized
             frames += writer.batch(
                 batch,
-                log.schemas(),
+                schemas,
                 head=head,
                 is_live=is_live,
                 source_age_s=log.source_age_s(),
             )
+            if writer.oversized > before:
+                _log.warning("a row is too large to be sent, and missing at %s", self._peer)
         with self._shelved.lock:
             sealer = self._shelved.session.sealer
             messages = [(sealer.seal(frame), _changes(frame)) for frame in frames]
