@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -398,3 +400,32 @@ def test_a_closed_subscriber_ends_in_any_state() -> None:
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_program_that_forgets_to_stop_ends_all_the_same() -> None:
+    program = """
+import asyncio
+from chorus_fabric import *
+
+async def main():
+    publisher, queue = CHORUSPublisher(PublisherConfig(port=0)), asyncio.Queue()
+    running = asyncio.create_task(publisher.run(queue))
+    queue.put_nowait(RowChange(table="p", row_id="1", vector=[1.0]))
+    await queue.join()
+    subscriber = Subscriber(ClientConfig(host="127.0.0.1", port=publisher.port))
+    async for event in subscriber:
+        if isinstance(event, Reached):
+            break
+    if STOPS:
+        subscriber.close()
+
+asyncio.run(main())
+"""
+    for stops in ("True", "False"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("STOPS", stops)],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()
