@@ -45,6 +45,7 @@ def measure(rows: int, repeats: int, track: Callable[[Iterable[int]], Iterable[i
     header, before = bytes(96), bytes(32)
     parts = body_parts(frame, cipher.rotate(frame.vectors))
     message = header + b"".join(parts)
+    rotated = np.empty_like(frame.vectors)
     copied = np.empty(len(message), np.uint8)
     source = np.frombuffer(message, np.uint8)
     marked, marked_peer = session_pair(is_sealed=False)
@@ -60,7 +61,7 @@ def measure(rows: int, repeats: int, track: Callable[[Iterable[int]], Iterable[i
     steps: dict[str, Callable[[], object]] = {
         COPY: lambda: np.copyto(copied, source),
         "columns from lists of str": lambda: TextColumn.from_strings(words),
-        ROTATE: lambda: cipher.rotate(frame.vectors),
+        ROTATE: lambda: cipher.rotate(frame.vectors, rotated),
         MARK: lambda: marker.mark(header, parts, before),
         # A nonce twice under one key is what must never be; here nobody reads it.
         SEAL: lambda: seal.close(header, parts, 0),

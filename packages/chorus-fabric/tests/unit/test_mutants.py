@@ -28,7 +28,7 @@ MUTANTS = {
     "the header is not associated data": (
         "_seal.py",
         [
-            ('b"".join(parts), header)', 'b"".join(parts), b"")'),
+            ("        encryptor.authenticate_additional_data(header)\n", ""),
             ("message[HEADER_BYTES:], header)", 'message[HEADER_BYTES:], b"")'),
         ],
     ),
