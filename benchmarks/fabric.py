@@ -13,7 +13,8 @@ How to read it:
              through the kernel is much faster. `to raw TCP` is the median over the rounds, in each
              of which all ways run one after the other
   gRPC ...   ready messages, taken and thrown away: the way alone. The server is grpc.aio, and so is
-             the client; `threads` is grpc's other API on both sides
+             the client; `threads` is grpc's other API on both sides, `protobuf` makes and reads the
+             envelope with protobuf's code in place of ours
   marked     rotated and watermarked by the sender, checked and restored by the receiver
   sealed     the same and encrypted
 

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import grpc
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from chorus_fabric import Session, TLSConfig, server_credentials
+from chorus_fabric._envelope import envelope_of
 from moving.sample import responder, sample_frame, session_pair
 
 SERVICE = "bench.Feed"
@@ -98,10 +100,14 @@ async def _serve(pipe: Connection, feed: _Feed, tls: TLSConfig) -> None:
 
     async def take(request: bytes, _: object) -> AsyncIterator[bytes]:
         for message in feed.messages(request):
-            yield message
+            yield envelope_of(message)
+
+    async def take_by_protobuf(request: bytes, _: object) -> AsyncIterator[bytes]:
+        for message in feed.messages(request):
+            yield BytesValue(value=message).SerializeToString()
 
     server = grpc.aio.server(options=OPTIONS)
-    server.add_generic_rpc_handlers((_handlers(hello, cpu, take),))
+    server.add_generic_rpc_handlers((_handlers(hello, cpu, take, take_by_protobuf),))
     insecure = server.add_insecure_port("127.0.0.1:0")
     mtls = server.add_secure_port("127.0.0.1:0", server_credentials(tls))
     await server.start()
@@ -111,6 +117,7 @@ async def _serve(pipe: Connection, feed: _Feed, tls: TLSConfig) -> None:
             _handlers(
                 lambda request, _: feed.hello(request),
                 lambda _, __: _cpu(),
+                lambda request, _: map(envelope_of, feed.messages(request)),
                 lambda request, _: feed.messages(request),
             ),
         )
@@ -123,11 +130,12 @@ async def _serve(pipe: Connection, feed: _Feed, tls: TLSConfig) -> None:
     await server.wait_for_termination()
 
 
-def _handlers(hello: Any, cpu: Any, take: Any) -> Any:
+def _handlers(hello: Any, cpu: Any, take: Any, take_by_protobuf: Any) -> Any:
     methods = {
         "Hello": grpc.unary_unary_rpc_method_handler(hello),
         "Cpu": grpc.unary_unary_rpc_method_handler(cpu),
         "Take": grpc.unary_stream_rpc_method_handler(take),
+        "TakeByProtobuf": grpc.unary_stream_rpc_method_handler(take_by_protobuf),
     }
     return grpc.method_handlers_generic_handler(SERVICE, methods)
 

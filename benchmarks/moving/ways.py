@@ -13,17 +13,20 @@ from statistics import median
 from typing import Any
 
 import grpc
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from chorus_fabric import Session, TLSConfig, channel_credentials, channel_options
+from chorus_fabric._envelope import frame_in
 from moving.sample import TENANT, initiator
 from moving.sender import OPTIONS, SERVICE, Ports
 
 RAW, INSECURE, MTLS = "raw TCP", "gRPC insecure", "gRPC mTLS"
 THREADS = "gRPC mTLS, threads"
+PROTOBUF = "gRPC mTLS, protobuf"
 MARKED, SEALED = "gRPC mTLS, marked", "gRPC insecure, sealed"
 BOTH = "gRPC mTLS, sealed"
 # Ready messages, and those that the sender makes and the receiver opens.
-READY = (RAW, INSECURE, MTLS, THREADS)
+READY = (RAW, INSECURE, MTLS, THREADS, PROTOBUF)
 WAYS = (*READY, MARKED, SEALED, BOTH)
 
 
@@ -109,7 +112,7 @@ def _travel(ports: Ports, tls: TLSConfig, way: str, *, rows: int, frames: int) -
 
 
 async def _loop(ports: Ports, tls: TLSConfig, way: str, *, rows: int, frames: int) -> Trip:
-    is_mtls = way in (MTLS, MARKED, BOTH)
+    is_mtls = way in (MTLS, PROTOBUF, MARKED, BOTH)
     options: Any = [*OPTIONS, *(channel_options(TENANT) if is_mtls else [])]
     address = f"127.0.0.1:{ports.mtls if is_mtls else ports.insecure}"
     channel: Any = (
@@ -130,7 +133,9 @@ async def _loop(ports: Ports, tls: TLSConfig, way: str, *, rows: int, frames: in
         if way == RAW:
             arrived = _plain(ports.raw, request)
         else:
-            async for message in channel.unary_stream(f"/{SERVICE}/Take")(request):
+            method = "TakeByProtobuf" if way == PROTOBUF else "Take"
+            async for envelope in channel.unary_stream(f"/{SERVICE}/{method}")(request):
+                message = _message(envelope, by_protobuf=way == PROTOBUF)
                 arrived += 1
                 if session is not None:
                     session.opener.open(message)
@@ -138,6 +143,13 @@ async def _loop(ports: Ports, tls: TLSConfig, way: str, *, rows: int, frames: in
         own = time.process_time() - own
         theirs = float(await cpu(b"")) - theirs
     return _trip(way, rows, frames, arrived, seconds, theirs, own)
+
+
+def _message(envelope: bytes, *, by_protobuf: bool) -> bytes | memoryview:
+    found = BytesValue.FromString(envelope).value if by_protobuf else frame_in(envelope)
+    if found is None:
+        raise RuntimeError("what arrived is no envelope")
+    return found
 
 
 def _threads(ports: Ports, tls: TLSConfig, way: str, *, rows: int, frames: int) -> Trip:
@@ -149,7 +161,7 @@ def _threads(ports: Ports, tls: TLSConfig, way: str, *, rows: int, frames: int) 
         theirs, own = float(cpu(b"")), time.process_time()
         start = time.perf_counter()
         stream = channel.unary_stream(f"/{SERVICE}/Take")(_request(rows, frames, None))
-        arrived = sum(1 for _ in stream)
+        arrived = sum(frame_in(envelope) is not None for envelope in stream)
         seconds = time.perf_counter() - start
         own = time.process_time() - own
         theirs = float(cpu(b"")) - theirs

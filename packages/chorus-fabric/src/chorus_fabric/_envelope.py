@@ -1,8 +1,8 @@
 """Frames inside protobuf's `Envelope { bytes frame = 1; }`, without protobuf's copies.
 
-A field of bytes is a tag, a length and the bytes as they are. protobuf copies them four times on the
-way, which for frames of 400 kB takes as long as all that makes them safe. Peers of any language
-read and write the same bytes with their own protobuf.
+A field of bytes is a tag, a length and the bytes as they are. protobuf copies them four times on
+their way, which for frames of 400 kB takes as long as all that makes them safe. Peers of any
+language read and write the same bytes with their own protobuf.
 
 Source: https://protobuf.dev/programming-guides/encoding, length-delimited records.
 """

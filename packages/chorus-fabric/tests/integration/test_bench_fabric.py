@@ -17,8 +17,8 @@ def test_a_quick_run_measures_every_way() -> None:
     assert document["void"]
     ways = {pace["way"]: pace for pace in document["paces"]}
     assert set(ways) == {
-        "raw TCP", "gRPC insecure", "gRPC mTLS", "gRPC mTLS, threads", "gRPC mTLS, marked",
-        "gRPC insecure, sealed", "gRPC mTLS, sealed",
+        "raw TCP", "gRPC insecure", "gRPC mTLS", "gRPC mTLS, threads", "gRPC mTLS, protobuf",
+        "gRPC mTLS, marked", "gRPC insecure, sealed", "gRPC mTLS, sealed",
     }  # fmt: skip
     assert all(pace["median_rows_s"] > 0 for pace in ways.values())
     assert len(document["steps"]) == 9
