@@ -49,8 +49,7 @@ class Seal:
         blocks cost more than AES does, as the system clears each page of them.
         """
         size = len(header) + sum(map(len, parts))
-        if len(self._room) < size + _SPARE:
-            self._room = bytearray(size + size // 4 + _SPARE)
+        self._reserve(size + _SPARE)
         encryptor = Cipher(self._algorithm, modes.GCM(self._nonce(counter))).encryptor()
         encryptor.authenticate_additional_data(header)
         room = memoryview(self._room)
@@ -63,14 +62,22 @@ class Seal:
         return bytes(room[: place + TAG_BYTES])
 
     def open(self, message: memoryview, counter: int) -> memoryview | None:
-        """Give what was encrypted, or nothing if key, header, content, tag or counter differ."""
-        header = message[:HEADER_BYTES]
+        """Give what was encrypted, or nothing if key, header, content, tag or counter differ.
+
+        It lies in memory that is used again for the next message.
+        """
+        rest = message[HEADER_BYTES:]
+        self._reserve(len(rest))
+        plain = memoryview(self._room)[: len(rest) - TAG_BYTES]
         try:
-            return memoryview(
-                self._cipher.decrypt(self._nonce(counter), message[HEADER_BYTES:], header)
-            )
+            self._cipher.decrypt_into(self._nonce(counter), rest, message[:HEADER_BYTES], plain)
         except InvalidTag:
             return None
+        return plain
+
+    def _reserve(self, size: int) -> None:
+        if len(self._room) < size:
+            self._room = bytearray(size + size // 4)
 
     def _nonce(self, counter: int) -> bytes:
         return _NONCE.pack(self._prefix, counter)

@@ -191,8 +191,8 @@ class SessionOpener(_Lane):
         """Give the frame of a message.
 
         Args:
-            message: As it came. Columns of the frame lie in its memory, or in that of its opened
-                copy: do not change it.
+            message: As it came. Columns of a frame that is not sealed lie in its memory: do not
+                change it.
 
         Raises:
             FrameError: It was refused, each reason a class of its own; nothing has changed.
@@ -209,6 +209,7 @@ class SessionOpener(_Lane):
             tenant_id=self._tenant_id,
             sender=self._sender,
             restore=epoch.keys.cipher.restore,
+            is_borrowed=epoch.keys.seal is not None,
         )
         epoch.counters.accept(header.counter)
         if self._is_ordered:

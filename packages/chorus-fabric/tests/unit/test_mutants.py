@@ -29,7 +29,7 @@ MUTANTS = {
         "_seal.py",
         [
             ("        encryptor.authenticate_additional_data(header)\n", ""),
-            ("message[HEADER_BYTES:], header)", 'message[HEADER_BYTES:], b"")'),
+            ("rest, message[:HEADER_BYTES], plain", 'rest, b"", plain'),
         ],
     ),
     "the nonce does not count": ("_seal.py", [("(self._prefix, counter)", "(self._prefix, 0)")]),
@@ -112,6 +112,10 @@ MUTANTS = {
             )
         ],
     ),
+    "memory is used again while a frame lies in it": (
+        "_sealing.py",
+        [("is_borrowed=epoch.keys.seal is not None", "is_borrowed=False")],
+    ),
     "state moves before the columns are read": (
         "_sealing.py",
         [
@@ -132,6 +136,10 @@ BY_KNOWN_ANSWERS = {
 }
 # And these by tests of their own, which say what they are for.
 BY_SESSION_TESTS = {
+    "memory is used again while a frame lies in it": (
+        "test_frames_that_were_opened_stay_as_they_are",
+        "secret",
+    ),
     "the chain begins anew with new keys": (
         "test_frames_before_a_change_of_keys_cannot_be_left_out",
         "secret",

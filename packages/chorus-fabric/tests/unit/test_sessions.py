@@ -16,6 +16,7 @@ from chorus_fabric import (
     FabricConfigurationError,
     ForgedFrameError,
     Frame,
+    FrameError,
     FrameKind,
     FrameOrderError,
     FrameTooLargeError,
@@ -73,6 +74,17 @@ def test_what_is_sent_arrives(sent: list[Frame], is_sealed: bool) -> None:
         opened = pair.driver.opener.open(pair.wrapper.sealer.seal(one))
         assert same(opened, one)
         assert (opened.vectors.shape == one.vectors.shape) or not one.rows
+
+
+@BOTH
+def test_frames_that_were_opened_stay_as_they_are(secret: str | None) -> None:
+    """The opener uses memory again; what it has given away is not part of that."""
+    pair = Pair.shake_hands(secret=secret)
+    sent = [frame(rows=rows, dims=dims, seq=rows) for rows, dims in ((9, 64), (3, 0), (30, 8))]
+    opened = [pair.driver.opener.open(pair.wrapper.sealer.seal(one)) for one in sent]
+    with pytest.raises(FrameError):
+        pair.driver.opener.open(bytes(5000))
+    assert all(map(same, opened, sent))
 
 
 @BOTH
