@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,9 +153,7 @@ def mutated(folder: Path, name: str) -> Iterator[None]:
     """Import the mutant in place of the package, and put everything back afterwards."""
     module, changes = MUTANTS[name]
     copy = folder / "chorus_fabric"
-    copy.mkdir()
-    for file in SOURCE.glob("*.py"):
-        (copy / file.name).write_text(file.read_text())
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     text = (copy / module).read_text()
     for old, new in changes:
         assert text.count(old) == 1, f"{module} has {text.count(old)} of {old!r}"
