@@ -26,6 +26,8 @@ MODULES = (
     "prism.cache.errors",
     "prism.cache.store",
     "prism.cache.store.conformance",
+    "prism.wrapper",
+    "prism.wrapper.errors",
 )
 
 
