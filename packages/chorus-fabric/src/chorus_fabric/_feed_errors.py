@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chorus_fabric.errors import ChorusError
+from chorus_fabric.errors import ChorusError, PeerError
 
 __all__ = [
     "CallRefused",
+    "FeedProtocolError",
     "InvalidCall",
     "NotAllowed",
     "NotReady",
@@ -36,3 +37,15 @@ class WrongState(CallRefused):
 
 class NotReady(CallRefused):
     """The service cannot do that at the moment: retry later."""
+
+
+class FeedProtocolError(PeerError):
+    """A frame does not follow from those before it; subscribe again.
+
+    Attributes:
+        begin_anew: Whether to do so from nothing, because the position is of no use.
+    """
+
+    def __init__(self, message: str, *, begin_anew: bool = False) -> None:
+        super().__init__(message)
+        self.begin_anew = begin_anew
