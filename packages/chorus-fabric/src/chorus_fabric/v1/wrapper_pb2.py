@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63horus_fabric/v1/wrapper.proto\x12\x10\x63horus_fabric.v1\"k\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x11\n\thandshake\x18\x04 \x01(\x0c\x12\x12\n\nsession_id\x18\x05 \x01(\x0c\"z\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0f\n\x07node_id\x18\x03 \x01(\t\x12\x11\n\thandshake\x18\x04 \x01(\x0c\x12\x12\n\nsession_id\x18\x05 \x01(\x0c\x12\x0f\n\x07welcome\x18\x06 \x01(\x0c\"\x9d\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x0b\n\x03\x64im\x18\x04 \x01(\r\x12\x0c\n\x04wire\x18\x05 \x01(\t\x12\'\n\x06tables\x18\x06 \x03(\x0b\x32\x17.chorus_fabric.v1.Table\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x0e\n\x06sealed\x18\x08 \x01(\x08\"C\n\x05Table\x12\x0e\n\x06stream\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x0b\n\x03key\x18\x04 \x03(\t\"q\n\x10SubscribeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\x04 \x01(\x04\x12\x0e\n\x06tables\x18\x05 \x03(\t\x12\r\n\x05proof\x18\x06 \x01(\x0c\"U\n\x08\x45nvelope\x12\x0f\n\x05\x66rame\x18\x01 \x01(\x0cH\x00\x12-\n\x05hello\x18\x02 \x01(\x0b\x32\x1c.chorus_fabric.v1.HelloReplyH\x00\x42\t\n\x07\x63ontent\"\xaa\x01\n\x03\x41\x63k\x12/\n\x05hello\x18\x01 \x01(\x0b\x32\x1e.chorus_fabric.v1.HelloRequestH\x00\x12\x37\n\tsubscribe\x18\x02 \x01(\x0b\x32\".chorus_fabric.v1.SubscribeRequestH\x00\x12.\n\x08position\x18\x03 \x01(\x0b\x32\x1a.chorus_fabric.v1.PositionH\x00\x42\t\n\x07\x63ontent\"&\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"\x7f\n\x0cQueryRequest\x12+\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x1b.chorus_fabric.v1.QueryBodyH\x00\x12\x10\n\x06sealed\x18\x02 \x01(\x0cH\x00\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x11\n\ttenant_id\x18\x04 \x01(\tB\t\n\x07\x63ontent\"\x91\x01\n\tQueryBody\x12\x11\n\tembedding\x18\x01 \x01(\x0c\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x16\n\tthreshold\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05table\x18\x06 \x01(\t\x12\r\n\x05where\x18\x07 \x01(\x0c\x42\x0c\n\n_threshold\"\\\n\nQueryReply\x12\x31\n\x07matches\x18\x01 \x01(\x0b\x32\x1e.chorus_fabric.v1.QueryMatchesH\x00\x12\x10\n\x06sealed\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"f\n\x0cQueryMatches\x12(\n\x07matches\x18\x01 \x03(\x0b\x32\x17.chorus_fabric.v1.Match\x12,\n\x08position\x18\x02 \x01(\x0b\x32\x1a.chorus_fabric.v1.Position\"T\n\x05Match\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x05 \x01(\x0c\"\x7f\n\x0cWriteRequest\x12+\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x1b.chorus_fabric.v1.WriteBodyH\x00\x12\x10\n\x06sealed\x18\x02 \x01(\x0cH\x00\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x11\n\ttenant_id\x18\x04 \x01(\tB\t\n\x07\x63ontent\"K\n\tWriteBody\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\"V\n\nWriteReply\x12+\n\x04\x64one\x18\x01 \x01(\x0b\x32\x1b.chorus_fabric.v1.WriteDoneH\x00\x12\x10\n\x06sealed\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"[\n\tWriteDone\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12,\n\x08position\x18\x03 \x01(\x0b\x32\x1a.chorus_fabric.v1.Position\"\x0f\n\rHealthRequest\"\x81\x01\n\x0bHealthReply\x12\x0f\n\x07serving\x18\x01 \x01(\x08\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x03 \x01(\x0c\x12,\n\x08position\x18\x04 \x01(\x0b\x32\x1a.chorus_fabric.v1.Position\x12\x13\n\x0bsubscribers\x18\x05 \x01(\r2\xfe\x02\n\x0eWrapperService\x12\x45\n\x05Hello\x12\x1e.chorus_fabric.v1.HelloRequest\x1a\x1c.chorus_fabric.v1.HelloReply\x12M\n\tSubscribe\x12\".chorus_fabric.v1.SubscribeRequest\x1a\x1a.chorus_fabric.v1.Envelope0\x01\x12\x45\n\x05Query\x12\x1e.chorus_fabric.v1.QueryRequest\x1a\x1c.chorus_fabric.v1.QueryReply\x12\x45\n\x05Write\x12\x1e.chorus_fabric.v1.WriteRequest\x1a\x1c.chorus_fabric.v1.WriteReply\x12H\n\x06Health\x12\x1f.chorus_fabric.v1.HealthRequest\x1a\x1d.chorus_fabric.v1.HealthReply2N\n\rDriverService\x12=\n\x04\x46\x65\x65\x64\x12\x1a.chorus_fabric.v1.Envelope\x1a\x15.chorus_fabric.v1.Ack(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63horus_fabric/v1/wrapper.proto\x12\x10\x63horus_fabric.v1\"F\n\x0cHelloRequest\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x11\n\thandshake\x18\x03 \x01(\x0c\"U\n\nHelloReply\x12\x10\n\x08protocol\x18\x01 \x01(\r\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x11\n\thandshake\x18\x03 \x01(\x0c\x12\x0f\n\x07welcome\x18\x04 \x01(\x0c\"\x9d\x01\n\x07Welcome\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0c\n\x04head\x18\x02 \x01(\x04\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\x0b\n\x03\x64im\x18\x04 \x01(\r\x12\x0c\n\x04wire\x18\x05 \x01(\t\x12\'\n\x06tables\x18\x06 \x03(\x0b\x32\x17.chorus_fabric.v1.Table\x12\x0f\n\x07version\x18\x07 \x01(\t\x12\x0e\n\x06sealed\x18\x08 \x01(\x08\"C\n\x05Table\x12\x0e\n\x06stream\x18\x01 \x01(\r\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x03 \x03(\t\x12\x0b\n\x03key\x18\x04 \x03(\t\"5\n\x10SubscribeRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\r\n\x05\x66rame\x18\x02 \x01(\x0c\"K\n\rSubscribeBody\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\x12\x0c\n\x04\x62\x61se\x18\x03 \x01(\x04\x12\x0e\n\x06tables\x18\x04 \x03(\t\"U\n\x08\x45nvelope\x12\x0f\n\x05\x66rame\x18\x01 \x01(\x0cH\x00\x12-\n\x05hello\x18\x02 \x01(\x0b\x32\x1c.chorus_fabric.v1.HelloReplyH\x00\x42\t\n\x07\x63ontent\"\xaa\x01\n\x03\x41\x63k\x12/\n\x05hello\x18\x01 \x01(\x0b\x32\x1e.chorus_fabric.v1.HelloRequestH\x00\x12\x37\n\tsubscribe\x18\x02 \x01(\x0b\x32\".chorus_fabric.v1.SubscribeRequestH\x00\x12.\n\x08position\x18\x03 \x01(\x0b\x32\x1a.chorus_fabric.v1.PositionH\x00\x42\t\n\x07\x63ontent\"&\n\x08Position\x12\r\n\x05\x65poch\x18\x01 \x01(\x04\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"~\n\x0cQueryRequest\x12+\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x1b.chorus_fabric.v1.QueryBodyH\x00\x12\x0f\n\x05\x66rame\x18\x02 \x01(\x0cH\x00\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x11\n\ttenant_id\x18\x04 \x01(\tB\t\n\x07\x63ontent\"\x91\x01\n\tQueryBody\x12\x11\n\tembedding\x18\x01 \x01(\x0c\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x10\n\x08model_id\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\r\x12\x16\n\tthreshold\x18\x05 \x01(\x02H\x00\x88\x01\x01\x12\r\n\x05table\x18\x06 \x01(\t\x12\r\n\x05where\x18\x07 \x01(\x0c\x42\x0c\n\n_threshold\"[\n\nQueryReply\x12\x31\n\x07matches\x18\x01 \x01(\x0b\x32\x1e.chorus_fabric.v1.QueryMatchesH\x00\x12\x0f\n\x05\x66rame\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"f\n\x0cQueryMatches\x12(\n\x07matches\x18\x01 \x03(\x0b\x32\x17.chorus_fabric.v1.Match\x12,\n\x08position\x18\x02 \x01(\x0b\x32\x1a.chorus_fabric.v1.Position\"T\n\x05Match\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x05 \x01(\x0c\"~\n\x0cWriteRequest\x12+\n\x04\x62ody\x18\x01 \x01(\x0b\x32\x1b.chorus_fabric.v1.WriteBodyH\x00\x12\x0f\n\x05\x66rame\x18\x02 \x01(\x0cH\x00\x12\x12\n\nsession_id\x18\x03 \x01(\x0c\x12\x11\n\ttenant_id\x18\x04 \x01(\tB\t\n\x07\x63ontent\"K\n\tWriteBody\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x01(\x0c\x12\x0f\n\x07wait_ms\x18\x04 \x01(\r\"U\n\nWriteReply\x12+\n\x04\x64one\x18\x01 \x01(\x0b\x32\x1b.chorus_fabric.v1.WriteDoneH\x00\x12\x0f\n\x05\x66rame\x18\x02 \x01(\x0cH\x00\x42\t\n\x07\x63ontent\"[\n\tWriteDone\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0e\n\x06row_id\x18\x02 \x01(\t\x12,\n\x08position\x18\x03 \x01(\x0b\x32\x1a.chorus_fabric.v1.Position\"\x0f\n\rHealthRequest\"\x81\x01\n\x0bHealthReply\x12\x0f\n\x07serving\x18\x01 \x01(\x08\x12\r\n\x05state\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x65tails\x18\x03 \x01(\x0c\x12,\n\x08position\x18\x04 \x01(\x0b\x32\x1a.chorus_fabric.v1.Position\x12\x13\n\x0bsubscribers\x18\x05 \x01(\r2\xfe\x02\n\x0eWrapperService\x12\x45\n\x05Hello\x12\x1e.chorus_fabric.v1.HelloRequest\x1a\x1c.chorus_fabric.v1.HelloReply\x12M\n\tSubscribe\x12\".chorus_fabric.v1.SubscribeRequest\x1a\x1a.chorus_fabric.v1.Envelope0\x01\x12\x45\n\x05Query\x12\x1e.chorus_fabric.v1.QueryRequest\x1a\x1c.chorus_fabric.v1.QueryReply\x12\x45\n\x05Write\x12\x1e.chorus_fabric.v1.WriteRequest\x1a\x1c.chorus_fabric.v1.WriteReply\x12H\n\x06Health\x12\x1f.chorus_fabric.v1.HealthRequest\x1a\x1d.chorus_fabric.v1.HealthReply2N\n\rDriverService\x12=\n\x04\x46\x65\x65\x64\x12\x1a.chorus_fabric.v1.Envelope\x1a\x15.chorus_fabric.v1.Ack(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,45 +32,47 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'chorus_fabric.v1.wrapper_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_HELLOREQUEST']._serialized_start=52
-  _globals['_HELLOREQUEST']._serialized_end=159
-  _globals['_HELLOREPLY']._serialized_start=161
-  _globals['_HELLOREPLY']._serialized_end=283
-  _globals['_WELCOME']._serialized_start=286
-  _globals['_WELCOME']._serialized_end=443
-  _globals['_TABLE']._serialized_start=445
-  _globals['_TABLE']._serialized_end=512
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=514
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=627
-  _globals['_ENVELOPE']._serialized_start=629
-  _globals['_ENVELOPE']._serialized_end=714
-  _globals['_ACK']._serialized_start=717
-  _globals['_ACK']._serialized_end=887
-  _globals['_POSITION']._serialized_start=889
-  _globals['_POSITION']._serialized_end=927
-  _globals['_QUERYREQUEST']._serialized_start=929
-  _globals['_QUERYREQUEST']._serialized_end=1056
-  _globals['_QUERYBODY']._serialized_start=1059
-  _globals['_QUERYBODY']._serialized_end=1204
-  _globals['_QUERYREPLY']._serialized_start=1206
-  _globals['_QUERYREPLY']._serialized_end=1298
-  _globals['_QUERYMATCHES']._serialized_start=1300
-  _globals['_QUERYMATCHES']._serialized_end=1402
-  _globals['_MATCH']._serialized_start=1404
-  _globals['_MATCH']._serialized_end=1488
-  _globals['_WRITEREQUEST']._serialized_start=1490
-  _globals['_WRITEREQUEST']._serialized_end=1617
-  _globals['_WRITEBODY']._serialized_start=1619
-  _globals['_WRITEBODY']._serialized_end=1694
-  _globals['_WRITEREPLY']._serialized_start=1696
-  _globals['_WRITEREPLY']._serialized_end=1782
-  _globals['_WRITEDONE']._serialized_start=1784
-  _globals['_WRITEDONE']._serialized_end=1875
-  _globals['_HEALTHREQUEST']._serialized_start=1877
-  _globals['_HEALTHREQUEST']._serialized_end=1892
-  _globals['_HEALTHREPLY']._serialized_start=1895
-  _globals['_HEALTHREPLY']._serialized_end=2024
-  _globals['_WRAPPERSERVICE']._serialized_start=2027
-  _globals['_WRAPPERSERVICE']._serialized_end=2409
-  _globals['_DRIVERSERVICE']._serialized_start=2411
-  _globals['_DRIVERSERVICE']._serialized_end=2489
+  _globals['_HELLOREQUEST']._serialized_end=122
+  _globals['_HELLOREPLY']._serialized_start=124
+  _globals['_HELLOREPLY']._serialized_end=209
+  _globals['_WELCOME']._serialized_start=212
+  _globals['_WELCOME']._serialized_end=369
+  _globals['_TABLE']._serialized_start=371
+  _globals['_TABLE']._serialized_end=438
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=440
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=493
+  _globals['_SUBSCRIBEBODY']._serialized_start=495
+  _globals['_SUBSCRIBEBODY']._serialized_end=570
+  _globals['_ENVELOPE']._serialized_start=572
+  _globals['_ENVELOPE']._serialized_end=657
+  _globals['_ACK']._serialized_start=660
+  _globals['_ACK']._serialized_end=830
+  _globals['_POSITION']._serialized_start=832
+  _globals['_POSITION']._serialized_end=870
+  _globals['_QUERYREQUEST']._serialized_start=872
+  _globals['_QUERYREQUEST']._serialized_end=998
+  _globals['_QUERYBODY']._serialized_start=1001
+  _globals['_QUERYBODY']._serialized_end=1146
+  _globals['_QUERYREPLY']._serialized_start=1148
+  _globals['_QUERYREPLY']._serialized_end=1239
+  _globals['_QUERYMATCHES']._serialized_start=1241
+  _globals['_QUERYMATCHES']._serialized_end=1343
+  _globals['_MATCH']._serialized_start=1345
+  _globals['_MATCH']._serialized_end=1429
+  _globals['_WRITEREQUEST']._serialized_start=1431
+  _globals['_WRITEREQUEST']._serialized_end=1557
+  _globals['_WRITEBODY']._serialized_start=1559
+  _globals['_WRITEBODY']._serialized_end=1634
+  _globals['_WRITEREPLY']._serialized_start=1636
+  _globals['_WRITEREPLY']._serialized_end=1721
+  _globals['_WRITEDONE']._serialized_start=1723
+  _globals['_WRITEDONE']._serialized_end=1814
+  _globals['_HEALTHREQUEST']._serialized_start=1816
+  _globals['_HEALTHREQUEST']._serialized_end=1831
+  _globals['_HEALTHREPLY']._serialized_start=1834
+  _globals['_HEALTHREPLY']._serialized_end=1963
+  _globals['_WRAPPERSERVICE']._serialized_start=1966
+  _globals['_WRAPPERSERVICE']._serialized_end=2348
+  _globals['_DRIVERSERVICE']._serialized_start=2350
+  _globals['_DRIVERSERVICE']._serialized_end=2428
 # @@protoc_insertion_point(module_scope)

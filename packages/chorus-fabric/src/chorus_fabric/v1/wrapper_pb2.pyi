@@ -7,34 +7,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class HelloRequest(_message.Message):
-    __slots__ = ("protocol", "tenant_id", "node_id", "handshake", "session_id")
+    __slots__ = ("protocol", "tenant_id", "handshake")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
-    NODE_ID_FIELD_NUMBER: _ClassVar[int]
     HANDSHAKE_FIELD_NUMBER: _ClassVar[int]
-    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     tenant_id: str
-    node_id: str
     handshake: bytes
-    session_id: bytes
-    def __init__(self, protocol: _Optional[int] = ..., tenant_id: _Optional[str] = ..., node_id: _Optional[str] = ..., handshake: _Optional[bytes] = ..., session_id: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., tenant_id: _Optional[str] = ..., handshake: _Optional[bytes] = ...) -> None: ...
 
 class HelloReply(_message.Message):
-    __slots__ = ("protocol", "tenant_id", "node_id", "handshake", "session_id", "welcome")
+    __slots__ = ("protocol", "tenant_id", "handshake", "welcome")
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
-    NODE_ID_FIELD_NUMBER: _ClassVar[int]
     HANDSHAKE_FIELD_NUMBER: _ClassVar[int]
-    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     protocol: int
     tenant_id: str
-    node_id: str
     handshake: bytes
-    session_id: bytes
     welcome: bytes
-    def __init__(self, protocol: _Optional[int] = ..., tenant_id: _Optional[str] = ..., node_id: _Optional[str] = ..., handshake: _Optional[bytes] = ..., session_id: _Optional[bytes] = ..., welcome: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, protocol: _Optional[int] = ..., tenant_id: _Optional[str] = ..., handshake: _Optional[bytes] = ..., welcome: _Optional[bytes] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("epoch", "head", "model_id", "dim", "wire", "tables", "version", "sealed")
@@ -69,20 +61,24 @@ class Table(_message.Message):
     def __init__(self, stream: _Optional[int] = ..., name: _Optional[str] = ..., columns: _Optional[_Iterable[str]] = ..., key: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class SubscribeRequest(_message.Message):
-    __slots__ = ("session_id", "epoch", "after", "base", "tables", "proof")
+    __slots__ = ("session_id", "frame")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
+    session_id: bytes
+    frame: bytes
+    def __init__(self, session_id: _Optional[bytes] = ..., frame: _Optional[bytes] = ...) -> None: ...
+
+class SubscribeBody(_message.Message):
+    __slots__ = ("epoch", "after", "base", "tables")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     TABLES_FIELD_NUMBER: _ClassVar[int]
-    PROOF_FIELD_NUMBER: _ClassVar[int]
-    session_id: bytes
     epoch: int
     after: int
     base: int
     tables: _containers.RepeatedScalarFieldContainer[str]
-    proof: bytes
-    def __init__(self, session_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., after: _Optional[int] = ..., base: _Optional[int] = ..., tables: _Optional[_Iterable[str]] = ..., proof: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, epoch: _Optional[int] = ..., after: _Optional[int] = ..., base: _Optional[int] = ..., tables: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Envelope(_message.Message):
     __slots__ = ("frame", "hello")
@@ -111,16 +107,16 @@ class Position(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class QueryRequest(_message.Message):
-    __slots__ = ("body", "sealed", "session_id", "tenant_id")
+    __slots__ = ("body", "frame", "session_id", "tenant_id")
     BODY_FIELD_NUMBER: _ClassVar[int]
-    SEALED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     body: QueryBody
-    sealed: bytes
+    frame: bytes
     session_id: bytes
     tenant_id: str
-    def __init__(self, body: _Optional[_Union[QueryBody, _Mapping]] = ..., sealed: _Optional[bytes] = ..., session_id: _Optional[bytes] = ..., tenant_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, body: _Optional[_Union[QueryBody, _Mapping]] = ..., frame: _Optional[bytes] = ..., session_id: _Optional[bytes] = ..., tenant_id: _Optional[str] = ...) -> None: ...
 
 class QueryBody(_message.Message):
     __slots__ = ("embedding", "text", "model_id", "top_k", "threshold", "table", "where")
@@ -141,12 +137,12 @@ class QueryBody(_message.Message):
     def __init__(self, embedding: _Optional[bytes] = ..., text: _Optional[str] = ..., model_id: _Optional[str] = ..., top_k: _Optional[int] = ..., threshold: _Optional[float] = ..., table: _Optional[str] = ..., where: _Optional[bytes] = ...) -> None: ...
 
 class QueryReply(_message.Message):
-    __slots__ = ("matches", "sealed")
+    __slots__ = ("matches", "frame")
     MATCHES_FIELD_NUMBER: _ClassVar[int]
-    SEALED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
     matches: QueryMatches
-    sealed: bytes
-    def __init__(self, matches: _Optional[_Union[QueryMatches, _Mapping]] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+    frame: bytes
+    def __init__(self, matches: _Optional[_Union[QueryMatches, _Mapping]] = ..., frame: _Optional[bytes] = ...) -> None: ...
 
 class QueryMatches(_message.Message):
     __slots__ = ("matches", "position")
@@ -171,16 +167,16 @@ class Match(_message.Message):
     def __init__(self, table: _Optional[str] = ..., row_id: _Optional[str] = ..., score: _Optional[float] = ..., text: _Optional[str] = ..., columns: _Optional[bytes] = ...) -> None: ...
 
 class WriteRequest(_message.Message):
-    __slots__ = ("body", "sealed", "session_id", "tenant_id")
+    __slots__ = ("body", "frame", "session_id", "tenant_id")
     BODY_FIELD_NUMBER: _ClassVar[int]
-    SEALED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     TENANT_ID_FIELD_NUMBER: _ClassVar[int]
     body: WriteBody
-    sealed: bytes
+    frame: bytes
     session_id: bytes
     tenant_id: str
-    def __init__(self, body: _Optional[_Union[WriteBody, _Mapping]] = ..., sealed: _Optional[bytes] = ..., session_id: _Optional[bytes] = ..., tenant_id: _Optional[str] = ...) -> None: ...
+    def __init__(self, body: _Optional[_Union[WriteBody, _Mapping]] = ..., frame: _Optional[bytes] = ..., session_id: _Optional[bytes] = ..., tenant_id: _Optional[str] = ...) -> None: ...
 
 class WriteBody(_message.Message):
     __slots__ = ("table", "row_id", "values", "wait_ms")
@@ -195,12 +191,12 @@ class WriteBody(_message.Message):
     def __init__(self, table: _Optional[str] = ..., row_id: _Optional[str] = ..., values: _Optional[bytes] = ..., wait_ms: _Optional[int] = ...) -> None: ...
 
 class WriteReply(_message.Message):
-    __slots__ = ("done", "sealed")
+    __slots__ = ("done", "frame")
     DONE_FIELD_NUMBER: _ClassVar[int]
-    SEALED_FIELD_NUMBER: _ClassVar[int]
+    FRAME_FIELD_NUMBER: _ClassVar[int]
     done: WriteDone
-    sealed: bytes
-    def __init__(self, done: _Optional[_Union[WriteDone, _Mapping]] = ..., sealed: _Optional[bytes] = ...) -> None: ...
+    frame: bytes
+    def __init__(self, done: _Optional[_Union[WriteDone, _Mapping]] = ..., frame: _Optional[bytes] = ...) -> None: ...
 
 class WriteDone(_message.Message):
     __slots__ = ("event_id", "row_id", "position")
