@@ -25,7 +25,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chorus_fabric import FeedBatch, PositionGone, StreamSchema
+from chorus_fabric._feed import FeedBatch, StreamSchema
+from chorus_fabric._feed_errors import PositionGone
 from prism.wrapper._changelog import writing
 from prism.wrapper._changelog.entries import LogBatch, RowKey, RowState
 from prism.wrapper._changelog.file import LogFile, log_error
@@ -79,7 +80,7 @@ class LogStatus:
 class ChangeLog:
     """The last state of each row in a SQLite file, under a rising number. A `FeedLog`.
 
-    One thread appends; any number read, each read on a consistent view. A second process is refused.
+    One thread appends, any number read, each on a consistent view. A second process is refused.
 
     Args:
         path: The file; created with mode 0600, its folder is not. Put it on a local disk.
@@ -304,17 +305,13 @@ class ChangeLog:
     def give_up_rebuild(self) -> None:
         """Forget an unfinished rebuild."""
         if self._state.rebuilding is not None:
-            self._change(
-                lambda connection: connection.execute("UPDATE meta SET building = NULL")
-            )
+            self._change(lambda connection: connection.execute("UPDATE meta SET building = NULL"))
 
     def define(self, schema: StreamSchema, *, epochs: Sequence[int]) -> int:
         """Describe a table in these epochs; give its number, which `schema.stream` need not be."""
 
         def change(connection: sqlite3.Connection) -> int:
-            stream = writing.stream_numbers(
-                connection, schema.database, schema.schema, schema.name
-            )
+            stream = writing.stream_numbers(connection, schema.database, schema.schema, schema.name)
             description = replace(schema, stream=stream).to_json()
             for epoch in epochs:
                 writing.set_description(connection, epoch, stream, description)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from chorus_fabric import BytesColumn, FeedPart, FrameKind, TextColumn
+from chorus_fabric import BytesColumn, FrameKind, TextColumn
+from chorus_fabric._feed import FeedPart
 from prism.wrapper._changelog.entries import RowKey
 from prism.wrapper._changelog.layout import HEAD, rows_table
 

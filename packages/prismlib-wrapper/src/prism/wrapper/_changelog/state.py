@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chorus_fabric import StreamSchema
+from chorus_fabric._feed import StreamSchema
 
 __all__ = ["REBUILD", "SNAPSHOT", "Epoch", "LogState", "load_state"]
 

@@ -1,4 +1,4 @@
-"""The statements of an append, of compaction and of epochs. All run inside the caller's transaction."""
+"""The statements of an append, of compaction and of epochs: inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def append_batch(
         connection.execute(
             "UPDATE streams SET cleared = ? WHERE epoch = ? AND stream = ?", (head, epoch, stream)
         )
-        connection.execute(
-            "DELETE FROM quarantine WHERE epoch = ? AND stream = ?", (epoch, stream)
-        )
+        connection.execute("DELETE FROM quarantine WHERE epoch = ? AND stream = ?", (epoch, stream))
     states = [row for row in batch.rows.values() if row is not None]
     connection.executemany(
         f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, 0, ?, ?, ?, ?)",  # noqa: S608
@@ -172,9 +170,7 @@ def drop_some(connection: sqlite3.Connection, epoch: int, *, rows: int) -> bool:
     return True
 
 
-def stream_numbers(
-    connection: sqlite3.Connection, database: str, schema: str, name: str
-) -> int:
+def stream_numbers(connection: sqlite3.Connection, database: str, schema: str, name: str) -> int:
     """Give the number of a table; it keeps it in all epochs."""
     names = (database, schema, name)
     connection.execute(
