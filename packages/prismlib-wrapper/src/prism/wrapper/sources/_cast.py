@@ -49,7 +49,7 @@ def cast(column: Column, text: str | None) -> JSONValue:
     | NUMERIC | str, all its digits: give it to `decimal.Decimal` |
     | BOOLEAN | bool |
     | JSON | what it says; a number with a fraction that no float holds exactly stays a str |
-    | ARRAY | list, nested for more dimensions, elements by the type before `[]`; bounds are dropped |
+    | ARRAY | list, nested for more dimensions, elements by their type; bounds are dropped |
     | all others | the text |
 
     A text that is not what its kind says is returned as it is. Pure.
