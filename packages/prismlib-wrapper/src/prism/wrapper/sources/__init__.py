@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from prism.wrapper.sources._batch import RowBatch, TextValues
+from prism.wrapper.sources._cast import JSONValue, cast
 from prism.wrapper.sources._events import (
     Changes,
     Committed,
@@ -45,6 +46,7 @@ __all__ = [
     "Column",
     "ColumnKind",
     "Committed",
+    "JSONValue",
     "Op",
     "Phase",
     "RowBatch",
@@ -68,4 +70,5 @@ __all__ = [
     "TextValues",
     "Unchanged",
     "Value",
+    "cast",
 ]

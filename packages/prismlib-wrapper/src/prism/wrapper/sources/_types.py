@@ -99,7 +99,7 @@ class TableSchema:
     Attributes:
         table: Which table.
         columns: In the order of `Change.values`.
-        key: Positions in `columns` whose values together identify a row, in the key's own order.
+        key: Positions in `columns` whose values together identify a row, rising.
     """
 
     table: TableId
