@@ -20,8 +20,9 @@ __all__ = ["RowPlan", "digest", "row_id"]
 
 _DIGEST_BYTES = 16
 _UNSAID = {ColumnKind.TEMPORAL, ColumnKind.BYTES, ColumnKind.JSON}
-# Their words are those of their JSON, not those of their text.
-_BY_TOKEN = {ColumnKind.JSON, ColumnKind.ARRAY}
+# Their words are those of their JSON, not those of their text. So a text that is made of stored
+# columns is the one that was made of the database's texts.
+_BY_TOKEN = {ColumnKind.JSON, ColumnKind.ARRAY, ColumnKind.FLOAT}
 
 
 def row_id(key: Sequence[str]) -> str:
@@ -63,14 +64,19 @@ class RowPlan:
         return [position for position, _, _ in self._sent]
 
     def problems(self) -> list[str]:
-        """Columns that the rule names and the table does not have, in words with a remedy."""
-        named = {name for _, name in self._template if name}
-        named |= {*self.rule.columns, *self.rule.text_columns, *self.rule.numeric}
+        """What the rule says and the table does not have, in words with a remedy."""
+        said = {name for _, name in self._template if name}
+        named = said | {*self.rule.columns, *self.rule.text_columns, *self.rule.numeric}
         found = []
         for name in sorted(named - set(self._by_name)):
             near = difflib.get_close_matches(name, self._by_name, n=1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(self._by_name)}"
             found.append(f"{self.schema.table} has no column {name}; {hint}")
+        sent = {self.schema.columns[position].name for position in self.sent_columns}
+        found += [
+            f"{self.schema.table}: the text names {name}, which columns leaves out; add it there"
+            for name in sorted((said & set(self._by_name)) - sent)
+        ]
         return found
 
     def columns(self, values: Sequence[Value], held: dict[str, str] | None = None) -> bytes:

@@ -19,7 +19,7 @@ __all__ = ["Tokenizer", "slices", "tokenizer", "words", "words_of_token"]
 
 Tokenizer: TypeAlias = Callable[[str], str]
 
-_quote = json.encoder.encode_basestring  # type: ignore[attr-defined]  # C; only stubs lack it
+_quote: Tokenizer = json.encoder.encode_basestring
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BOOLEANS: Final = {"t": "true", "true": "true", "f": "false", "false": "false"}
@@ -38,8 +38,7 @@ def tokenizer(column: Column) -> Tokenizer:
         return lambda text: _BOOLEANS.get(text) or _general(column, text)
     if column.kind in (ColumnKind.JSON, ColumnKind.ARRAY):
         return lambda text: _general(column, text)
-    quote: Tokenizer = _quote
-    return quote
+    return _quote
 
 
 def _is_plain_float(text: str) -> bool:
@@ -64,7 +63,7 @@ def words(kind: ColumnKind, text: str) -> str:
 
 def words_of_token(token: str) -> str:
     """The same of a JSON token."""
-    if not token or token == "null":
+    if token in ("", "null"):
         return ""
     if token[0] in '"[{':
         return ", ".join(_leaves(json.loads(token)))
