@@ -11,6 +11,8 @@ __all__ = [
     "NotAllowed",
     "NotReady",
     "PositionGone",
+    "ServiceUnavailable",
+    "SubscriberTooSlow",
     "WrongState",
 ]
 
@@ -49,3 +51,19 @@ class FeedProtocolError(PeerError):
     def __init__(self, message: str, *, begin_anew: bool = False) -> None:
         super().__init__(message)
         self.begin_anew = begin_anew
+
+
+class ServiceUnavailable(ChorusError):
+    """A service cannot be reached, went away, or did not answer in time; try again.
+
+    Attributes:
+        code: The name of the gRPC status.
+    """
+
+    def __init__(self, message: str, *, code: str = "UNAVAILABLE") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SubscriberTooSlow(ServiceUnavailable):
+    """A subscriber took nothing for too long and was cut off; it resumes from its position."""

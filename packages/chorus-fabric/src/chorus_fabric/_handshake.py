@@ -76,6 +76,11 @@ class Session:
         return self._state.is_sealed
 
     @property
+    def is_open(self) -> bool:
+        """Whether it has not ended: by `close`, or because it was not renewed."""
+        return self._state.is_open
+
+    @property
     def key_epoch(self) -> int:
         """How often the keys were renewed."""
         return self._state.key_epoch

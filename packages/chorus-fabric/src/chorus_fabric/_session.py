@@ -144,6 +144,11 @@ class SessionState:
         for one in (*self.sealers.values(), *self.openers.values()):
             one.end(reason)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the session has not ended."""
+        return not self._end
+
     def check_open(self) -> None:
         """Raise if the session has ended."""
         if self._end:
