@@ -8,9 +8,11 @@ are made of them: another one needs a rebuild from the rows that the change log 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Protocol
+
+import numpy as np
 
 from chorus_fabric import StreamColumn, StreamSchema
 from prism.wrapper._config import TableSettings, VectorSettings, WrapperConfig
@@ -45,7 +47,7 @@ class TextVectorizer(Protocol):
     def dim(self) -> int:
         """Width of the vectors."""
 
-    def vectorize(self, texts: list[str]) -> Vectors:
+    def vectorize(self, texts: Sequence[str]) -> Vectors:
         """Make a vector of each text."""
 
 
@@ -55,13 +57,13 @@ def make_embedder(settings: VectorSettings) -> Embedder:
     Raises:
         WrapperConfigurationError: Its extra, its key or its model is missing.
     """
-    model = {"model": settings.model} if settings.model else {}
+    model = settings.model
     makers: dict[str, Callable[[], Embedder]] = {
         "static": StaticEmbedder,
         "minilm": MiniLMEmbedder,
-        "openai": lambda: OpenAIEmbedder(**model),
-        "voyage": lambda: VoyageEmbedder(**model),
-        "ollama": lambda: OllamaEmbedder(**model),
+        "openai": lambda: OpenAIEmbedder(model),
+        "voyage": lambda: VoyageEmbedder(model),
+        "ollama": lambda: OllamaEmbedder(model),
     }
     try:
         return makers[settings.embedder]()
@@ -75,46 +77,98 @@ class Recipe:
     """The rules of a configuration, with the vectorizer that follows them.
 
     Args:
-        config: The configuration.
+        tables: What is wanted of the tables.
+        vectors: How texts become vectors.
+        tenant_id: Whose rows they are.
         vectorizer: Makes the vectors.
+        schemas: Whose tables are read where none is named.
     """
 
-    def __init__(self, config: WrapperConfig, vectorizer: TextVectorizer) -> None:
+    def __init__(
+        self,
+        tables: tuple[TableSettings, ...],
+        vectors: VectorSettings,
+        *,
+        tenant_id: str,
+        vectorizer: TextVectorizer,
+        schemas: tuple[str, ...] = (),
+    ) -> None:
         self.vectorizer = vectorizer
-        self._tables = config.tables
-        self._text_chars = config.vectors.text_chars
-        self.shape = json.dumps(
+        self._tables = tables
+        self._text_chars = vectors.text_chars
+        self.shape = _json(
             {
-                "tables": {table.name: sorted(table.columns) for table in config.tables},
-                "schemas": [] if config.tables else sorted(config.database.schemas),
-            },
-            sort_keys=True,
+                "tables": {table.name: sorted(table.columns) for table in tables},
+                "schemas": [] if tables else sorted(schemas),
+            }
         )
-        self.vectors = json.dumps(
+        self._vectors = {
+            "model_id": vectorizer.model_id,
+            "dim": vectorizer.dim,
+            "wire": vectors.wire,
+            # Another tenant projects in another way.
+            "tenant_id": tenant_id if vectors.wire == "projected" else "",
+        }
+        self.spec = _json(
             {
-                "model_id": vectorizer.model_id,
-                "dim": vectorizer.dim,
-                "wire": config.vectors.wire,
-                # Another tenant projects in another way.
-                "tenant_id": config.chorus.tenant_id
-                if config.vectors.wire == "projected"
-                else "",
-            },
-            sort_keys=True,
+                "vectors": self._vectors,
+                "embedder": vectors.embedder,
+                "model": vectors.model,
+                "text_chars": vectors.text_chars,
+                "tables": [asdict(table) for table in tables],
+            }
         )
-        self.spec = json.dumps(
-            {
-                "vectors": self.vectors,
-                "texts": {table.name: _text_of(table) for table in config.tables},
-                "text_chars": config.vectors.text_chars,
-            },
-            sort_keys=True,
+
+    @classmethod
+    def of(cls, config: WrapperConfig, vectorizer: TextVectorizer) -> Recipe:
+        """The recipe of a configuration."""
+        return cls(
+            config.tables,
+            config.vectors,
+            tenant_id=config.chorus.tenant_id,
+            vectorizer=vectorizer,
+            schemas=config.database.schemas,
         )
+
+    @classmethod
+    def from_spec(cls, spec: str) -> Recipe:
+        """The recipe that rows of an earlier configuration were made by.
+
+        Where its embedder is not here any more, its vectors are zeros: rows that change while they
+        wait for the new model are found by key and filter, and by meaning once that is complete.
+        """
+        told = json.loads(spec)
+        vectors = told["vectors"]
+        settings = VectorSettings(
+            embedder=told["embedder"],
+            model=told["model"],
+            wire=vectors["wire"],
+            text_chars=told["text_chars"],
+        )
+        tables = tuple(
+            TableSettings(
+                name=table["name"],
+                columns=tuple(table["columns"]),
+                text=table["text"],
+                text_columns=tuple(table["text_columns"]),
+                numeric={name: (low, high) for name, (low, high) in table["numeric"].items()},
+                embed=table["embed"],
+            )
+            for table in told["tables"]
+        )
+        vectorizer: TextVectorizer = NoVectors(vectors["model_id"], vectors["dim"])
+        try:
+            made = make_vectorizer(settings, tenant_id=vectors["tenant_id"] or "none")
+            if (made.model_id, made.dim) == (vectors["model_id"], vectors["dim"]):
+                vectorizer = made
+        except WrapperConfigurationError:
+            pass
+        return cls(tables, settings, tenant_id=vectors["tenant_id"], vectorizer=vectorizer)
 
     def shares_vectors(self, spec: str) -> bool:
         """Say whether rows of another spec have the same vectors where their texts are equal."""
         try:
-            return bool(json.loads(spec)["vectors"] == self.vectors)
+            return bool(json.loads(spec)["vectors"] == self._vectors)
         except (ValueError, KeyError, TypeError):
             return False
 
@@ -160,8 +214,20 @@ class Recipe:
         return replace(described, stream=stored.stream, columns=stored.columns)
 
 
+class NoVectors:
+    """Stands for an embedder that is not here: every text gets zeros."""
+
+    def __init__(self, model_id: str, dim: int) -> None:
+        self.model_id = model_id
+        self.dim = dim
+
+    def vectorize(self, texts: Sequence[str]) -> Vectors:
+        """Give zeros, and no faults."""
+        return Vectors(rows=np.zeros((len(texts), self.dim), np.float32), faults={})
+
+
 def make_vectorizer(
-    config: WrapperConfig, *, pause: Callable[[float], bool] | None = None
+    vectors: VectorSettings, *, tenant_id: str, pause: Callable[[float], bool] | None = None
 ) -> RowVectorizer:
     """Build what makes the vectors.
 
@@ -169,13 +235,10 @@ def make_vectorizer(
         WrapperConfigurationError: The embedder cannot be built.
     """
     projector = None
-    if config.vectors.wire == "projected":
-        projector = PrismProjector(dim=_WIRE_DIM, tenant_id=config.chorus.tenant_id)
+    if vectors.wire == "projected":
+        projector = PrismProjector(dim=_WIRE_DIM, tenant_id=tenant_id)
     return RowVectorizer(
-        make_embedder(config.vectors),
-        batch_size=config.vectors.batch,
-        projector=projector,
-        pause=pause,
+        make_embedder(vectors), batch_size=vectors.batch, projector=projector, pause=pause
     )
 
 
@@ -192,6 +255,5 @@ def table_schema(stored: StreamSchema) -> TableSchema:
     )
 
 
-def _text_of(table: TableSettings) -> dict[str, object]:
-    settings = asdict(table)
-    return {name: settings[name] for name in ("text", "text_columns", "numeric", "embed")}
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True)

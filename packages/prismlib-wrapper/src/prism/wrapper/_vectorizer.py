@@ -145,10 +145,10 @@ class RowVectorizer:
             self._fill(target[:middle], texts[:middle], faults, offset=offset)
             self._fill(target[middle:], texts[middle:], faults, offset=offset + middle)
             return
-        bad: npt.NDArray[np.bool_] = ~np.isfinite(vectors).all(axis=1)
+        bad = np.logical_not(np.isfinite(vectors).all(axis=1, keepdims=True))
         for place in np.flatnonzero(bad).tolist():
             faults[offset + place] = "the embedder gave a vector that is not finite"
-        target[:] = np.where(bad[:, None], 0, vectors)
+        target[:] = np.where(bad, np.float32(0), vectors)
 
     def _wait_until_healthy(self) -> None:
         """Return once the embedder takes a harmless text: before that, no text is at fault."""

@@ -75,6 +75,7 @@ SCHEMA = (
         stream INTEGER NOT NULL,
         description BLOB NOT NULL,
         cleared INTEGER NOT NULL,
+        refresh INTEGER NOT NULL,
         PRIMARY KEY (epoch, stream)
     ) WITHOUT ROWID""",
     """CREATE TABLE quarantine (

@@ -25,8 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from chorus_fabric._feed import FeedBatch, StreamSchema
-from chorus_fabric._feed_errors import PositionGone
+from chorus_fabric import FeedBatch, PositionGoneError, StreamSchema
 from prism.wrapper._changelog import writing
 from prism.wrapper._changelog.entries import LogBatch, RowKey, RowState
 from prism.wrapper._changelog.file import LogFile, log_error
@@ -176,7 +175,7 @@ class ChangeLog:
         """Read on from a position; see `FeedLog.read`. O(rows read).
 
         Raises:
-            PositionGone: The epoch is not the current one, or deletions after it are forgotten.
+            PositionGoneError: The epoch is not the current one, or later deletions are forgotten.
             ChangeLogError: The file cannot be read.
         """
         with self._reader() as connection:
@@ -185,7 +184,7 @@ class ChangeLog:
                 "JOIN epochs ON epochs.epoch = meta.current"
             ).fetchone()
             if row is None or row[0] != epoch or row[2] > max(after, base) or after > row[1]:
-                raise PositionGone(
+                raise PositionGoneError(
                     f"position {after} of epoch {epoch} is not in the log any more; begin at 0"
                 )
             _, head, _, committed_ns = row
@@ -255,7 +254,9 @@ class ChangeLog:
             epoch = self._next_epoch()
             writing.create_epoch(connection, epoch, kind=REBUILD, spec=spec)
             for schema in schemas:
-                writing.set_description(connection, epoch, schema.stream, schema.to_json())
+                writing.set_description(
+                    connection, epoch, schema.stream, schema.to_json(), refresh=0
+                )
             connection.execute("UPDATE meta SET building = ?", (epoch,))
             return epoch
 
@@ -308,16 +309,53 @@ class ChangeLog:
             self._change(lambda connection: connection.execute("UPDATE meta SET building = NULL"))
 
     def define(self, schema: StreamSchema, *, epochs: Sequence[int]) -> int:
-        """Describe a table in these epochs; give its number, which `schema.stream` need not be."""
+        """Describe a table in these epochs; give its number, which `schema.stream` need not be.
+
+        If its columns are others than before, its rows have to be read anew: see `to_refresh`.
+        """
+        state = self._state
+        names = (schema.database, schema.schema, schema.name)
+        earlier = {
+            epoch: known
+            for epoch in epochs
+            for known in state.schemas.get(epoch, ())
+            if (known.database, known.schema, known.name) == names
+        }
+        if len(earlier) == len(epochs) and all(
+            replace(schema, stream=known.stream) == known for known in earlier.values()
+        ):
+            return next(iter(earlier.values())).stream
 
         def change(connection: sqlite3.Connection) -> int:
-            stream = writing.stream_numbers(connection, schema.database, schema.schema, schema.name)
-            description = replace(schema, stream=stream).to_json()
+            stream = writing.stream_numbers(connection, *names)
             for epoch in epochs:
-                writing.set_description(connection, epoch, stream, description)
+                known = earlier.get(epoch)
+                is_altered = known is not None and known.columns != schema.columns
+                writing.set_description(
+                    connection,
+                    epoch,
+                    stream,
+                    replace(schema, stream=stream).to_json(),
+                    refresh=state.epochs[epoch].head if is_altered else 0,
+                )
             return stream
 
         return self._change(change)
+
+    def to_refresh(self, epoch: int, stream: int, *, after: int, count: int) -> list[StoredRow]:
+        """Give rows of a table that have columns of an earlier schema, in the order of numbers."""
+        upto = self._state.refreshes.get(epoch, {}).get(stream, 0)
+        with self._reader() as connection:
+            rows = stored_after(connection, epoch, after=after, count=count, stream=stream)
+        return [row for row in rows if row.seq <= upto]
+
+    def refreshed(self, epoch: int, stream: int) -> None:
+        """Note that no row of a table has columns of an earlier schema any more."""
+        self._change(
+            lambda connection: connection.execute(
+                "UPDATE streams SET refresh = 0 WHERE epoch = ? AND stream = ?", (epoch, stream)
+            )
+        )
 
     def append(
         self,
@@ -334,12 +372,13 @@ class ChangeLog:
         """
 
         def change(connection: sqlite3.Connection) -> None:
+            state = self._state
             for epoch, batch in batches.items():
-                if not len(batch):
+                # A batch for an epoch that was given up meanwhile has nowhere to go.
+                if not len(batch) or epoch not in (state.current, state.building):
                     continue
-                state = self._state.epochs[epoch]
                 _, gone = writing.append_batch(
-                    connection, epoch, batch, head=state.head, now_ns=self._now_ns()
+                    connection, epoch, batch, head=state.epochs[epoch].head, now_ns=self._now_ns()
                 )
                 self._deletions += gone
                 if self._deletions >= _COMPACT_EVERY:

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from chorus_fabric import BytesColumn, FrameKind, TextColumn
-from chorus_fabric._feed import FeedPart
+from chorus_fabric import BytesColumn, FeedPart, FrameKind, TextColumn
 from prism.wrapper._changelog.entries import RowKey
 from prism.wrapper._changelog.layout import HEAD, rows_table
 
@@ -191,15 +190,16 @@ def stored_rows(
 
 
 def stored_after(
-    connection: sqlite3.Connection, epoch: int, *, after: int, count: int
+    connection: sqlite3.Connection, epoch: int, *, after: int, count: int, stream: int | None = None
 ) -> list[StoredRow]:
     """Read rows after a position in order, without those that are gone."""
     return list(
         _stored(
             connection.execute(
                 f"""SELECT stream, row_id, seq, text, columns, head, vector
-                FROM {rows_table(epoch)} WHERE seq > ? AND NOT gone ORDER BY seq LIMIT ?""",  # noqa: S608
-                (after, count),
+                FROM {rows_table(epoch)} WHERE seq > ?1 AND NOT +gone
+                AND (?2 IS NULL OR +stream = ?2) ORDER BY seq LIMIT ?3""",  # noqa: S608
+                (after, stream, count),
             )
         )
     )

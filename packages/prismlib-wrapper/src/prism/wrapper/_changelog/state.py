@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from chorus_fabric._feed import StreamSchema
+from chorus_fabric import StreamSchema
 
 __all__ = ["REBUILD", "SNAPSHOT", "Epoch", "LogState", "load_state"]
 
@@ -47,6 +47,7 @@ class LogState:
         epochs: Every epoch in the file.
         descriptions: The tables of each epoch, encoded.
         schemas: The same, decoded.
+        refreshes: By epoch: tables of which rows up to a number have columns of an earlier schema.
     """
 
     current: int
@@ -57,6 +58,7 @@ class LogState:
     epochs: Mapping[int, Epoch]
     descriptions: Mapping[int, tuple[bytes, ...]]
     schemas: Mapping[int, tuple[StreamSchema, ...]]
+    refreshes: Mapping[int, Mapping[int, int]]
 
     @property
     def served(self) -> Epoch:
@@ -93,10 +95,13 @@ def load_state(connection: sqlite3.Connection, earlier: LogState | None) -> LogS
         )
     }
     described: dict[int, tuple[bytes, ...]] = {}
-    for epoch, description in execute(
-        "SELECT epoch, description FROM streams ORDER BY epoch, stream"
+    refreshes: dict[int, dict[int, int]] = {}
+    for epoch, stream, description, refresh in execute(
+        "SELECT epoch, stream, description, refresh FROM streams ORDER BY epoch, stream"
     ):
         described[epoch] = (*described.get(epoch, ()), description)
+        if refresh:
+            refreshes.setdefault(epoch, {})[stream] = refresh
     if earlier is not None and earlier.descriptions == described:
         schemas = earlier.schemas
     else:
@@ -105,5 +110,5 @@ def load_state(connection: sqlite3.Connection, earlier: LogState | None) -> LogS
             for epoch, descriptions in described.items()
         }
     return LogState(
-        current or 0, building, position, committed_ns, shape, epochs, described, schemas
+        current or 0, building, position, committed_ns, shape, epochs, described, schemas, refreshes
     )

@@ -184,11 +184,14 @@ def stream_numbers(connection: sqlite3.Connection, database: str, schema: str, n
 
 
 def set_description(
-    connection: sqlite3.Connection, epoch: int, stream: int, description: bytes
+    connection: sqlite3.Connection, epoch: int, stream: int, description: bytes, *, refresh: int
 ) -> None:
-    """Describe a table in an epoch, or describe it anew."""
+    """Describe a table in an epoch, or describe it anew.
+
+    `refresh` above 0 says that its rows up to that number have columns of an earlier description.
+    """
     connection.execute(
-        "INSERT INTO streams VALUES (?, ?, ?, 0) "
-        "ON CONFLICT DO UPDATE SET description = excluded.description",
-        (epoch, stream, description),
+        "INSERT INTO streams VALUES (?, ?, ?, 0, 0) ON CONFLICT DO UPDATE SET "
+        "description = excluded.description, refresh = max(refresh, ?)",
+        (epoch, stream, description, refresh),
     )

@@ -112,7 +112,7 @@ class VectorSettings:
     Attributes:
         embedder: `static` (a table of token vectors: 10,000 rows/s and more), `minilm` (a small
             transformer: finds more, about 150 rows/s), or `openai`, `voyage`, `ollama`.
-        model: The provider's model; empty for its default. Not for `static` and `minilm`.
+        model: The provider's model, which `openai`, `voyage` and `ollama` need.
         wire: `full`: vectors travel at the embedder's width, scores are its cosines. `projected`:
             as 64 dimensions of the tenant's space: a quarter of the bytes, scores only near.
         batch: Texts that are embedded in one call. 64 to 256 is best for local models.

@@ -152,8 +152,11 @@ def _config(
     tls = [name for name in ("certificate", "key", "authority") if built["chorus"][name]]
     if tls and len(tls) < 3:
         chorus.problem(f"{', '.join(tls)} alone is no TLS: give certificate, key and authority")
-    if vectors.value("model") and built["vectors"]["embedder"] in (None, "static", "minilm"):
+    embedder = built["vectors"]["embedder"]
+    if vectors.value("model") and embedder in (None, "static", "minilm"):
         vectors.problem('model belongs to embedder = "openai", "voyage" or "ollama"; leave it out')
+    elif embedder in ("openai", "voyage", "ollama") and not vectors.value("model"):
+        vectors.problem(f'embedder = "{embedder}" needs model = "..."; see the provider\'s list')
     for section in (database, chorus, vectors, log, write):
         section.finish()
     tables = _tables(tree.get("tables", []), problems)

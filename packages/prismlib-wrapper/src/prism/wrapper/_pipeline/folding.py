@@ -70,9 +70,7 @@ def _is_text(value: Value) -> bool:
     return isinstance(value, str)
 
 
-def _filled(
-    values: tuple[Value, ...], earlier: tuple[Value, ...] | None
-) -> tuple[Value, ...]:
+def _filled(values: tuple[Value, ...], earlier: tuple[Value, ...] | None) -> tuple[Value, ...]:
     if earlier is None:
         return values
     return tuple(
