@@ -140,6 +140,10 @@ class Composer:
         """Say whether something is folded and not shipped."""
         return not self._folded.is_empty() or self._folded.position is not None
 
+    def has_rows(self) -> bool:
+        """Say whether rows are folded and not shipped."""
+        return not self._folded.is_empty()
+
     def take(self, event: SourceEvent, *, more: bool) -> None:
         """Take the next event; `more` says that another waits already."""
         match event:
