@@ -165,7 +165,7 @@ class Daemon:
     # Starting.
 
     def _resume(self) -> str | None:
-        """Decide where to go on, and begin or go on with a rebuild if rows are made otherwise now."""
+        """Decide where to go on; begin a rebuild, or go on with one, if rows are made otherwise."""
         state, recipe = self._log.state, self._recipe
         position = state.position
         if position is not None and state.shape != recipe.shape:

@@ -14,7 +14,7 @@ from prism.wrapper.errors import DaemonError
 
 __all__ = ["Report", "StatusFile", "read_status"]
 
-Report: TypeAlias = "Mapping[str, str | int | float | bool | None | Report | list[Report]]"
+Report: TypeAlias = "Mapping[str, str | int | float | bool | Report | list[Report] | None]"
 
 _STALE_S = 10.0
 

@@ -15,6 +15,7 @@ from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - its name in psycopg2
 
 from prism.wrapper._writes.values import TargetColumn, TargetTable
+from prism.wrapper.errors import WriteRefusedError
 from prism.wrapper.sources.postgres._position import parse_lsn
 
 __all__ = ["connect", "describe", "upsert"]
@@ -97,8 +98,7 @@ def upsert(
                 cursor.execute(_insert(table, values), dict(_numbered(table, values)))
                 key = cursor.fetchone()
             if key is None:
-                # Between our two statements somebody wrote the row, and a rule or trigger kept ours.
-                raise psycopg2.OperationalError("the row was not written")
+                raise _not_written(table)
             # The row is locked by us: others that wrote it have committed.
             cursor.execute("SELECT pg_current_wal_insert_lsn()::text")
             place = cursor.fetchone()
@@ -108,6 +108,10 @@ def upsert(
         with contextlib.suppress(psycopg2.Error):
             connection.rollback()
         raise
+
+
+def _not_written(table: TargetTable) -> WriteRefusedError:
+    return WriteRefusedError(f"{table.name}: a rule or a trigger of the table kept the row back")
 
 
 def _numbered(table: TargetTable, values: Mapping[str, str | None]) -> list[tuple[str, str | None]]:

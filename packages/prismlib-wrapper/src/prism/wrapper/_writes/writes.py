@@ -95,7 +95,7 @@ class TableWrites:
         allowed = self._config.write.tables
         if not allowed:
             raise NotAllowedError(
-                "this wrapper takes no writes; list the tables in [write] tables of its configuration"
+                "this wrapper takes no writes; name tables in [write] tables of its configuration"
             )
         known = [
             schema
