@@ -98,9 +98,10 @@ class ReplicationConnection:
         os.set_blocking(self._woken, False)
         self._speaker: threading.Thread | None = None
         self._speak = threading.Event()
-        self._received = 0
         self._confirmed = 0
         self.log_end = 0
+        self.log_end_ns = 0
+        self.is_asked = False
         self.failure: SourceError | None = None
 
     def identify(self) -> SystemIdentity:
@@ -152,7 +153,7 @@ class ReplicationConnection:
         if result.status != pq.ExecStatus.COPY_BOTH:
             raise self._refused(result)
         self._connection.nonblocking = 1
-        self._received = self.log_end = lsn
+        self.log_end = lsn
         self._speaker = threading.Thread(
             target=self._speak_until_closed, name="prism-pg-status", daemon=True
         )
@@ -161,7 +162,8 @@ class ReplicationConnection:
     def read(self, timeout_s: float) -> list[bytes]:
         """Wait for messages and take some; none after `timeout_s` or after `wake`.
 
-        `log_end` is then the end of the server's log, as far as we were told.
+        All that was committed before `log_end`, at `log_end_ns`, has then been taken. `is_asked`
+        becomes true when the server asks for our position, as it does before it shuts down.
         """
         deadline = time.monotonic() + timeout_s
         while True:
@@ -188,19 +190,21 @@ class ReplicationConnection:
             os.write(self._waker, b"!")
 
     def close(self) -> None:
-        """Close the connection. A waiting `read` raises."""
+        """Close the connection. A waiting `read` or command raises `SourceClosedError`."""
         self._closing.set()
         self._speak.set()
         self.wake()
-        if self._speaker is not None and self._speaker is not threading.current_thread():
-            self._speaker.join()
         with self._lock:
-            if self._connection.status != pq.ConnStatus.BAD or self._woken >= 0:
-                self._connection.finish()
-            for end in (self._woken, self._waker):
-                if end >= 0:
-                    os.close(end)
-            self._woken = self._waker = -1
+            self._connection.finish()
+
+    def release(self) -> None:
+        """Close, and free what `read` waits on. For the reading thread, when it is done."""
+        self.close()
+        if self._speaker is not None:
+            self._speaker.join()
+        for end in (self._woken, self._waker):
+            with contextlib.suppress(OSError):
+                os.close(end)
 
     def _take(self) -> list[bytes]:
         payloads: list[bytes] = []
@@ -216,8 +220,10 @@ class ReplicationConnection:
                     if kind == _DATA:
                         append(frame[_HEADER:])
                     elif kind == _KEEPALIVE:
-                        end, _, wanted = _KEEPALIVE_FORM.unpack_from(frame)
-                        self.log_end = max(self.log_end, end)
+                        end, time_us, wanted = _KEEPALIVE_FORM.unpack_from(frame)
+                        if end >= self.log_end:
+                            self.log_end = end
+                            self.log_end_ns = (time_us + _EPOCH_S * 1_000_000) * 1000
                         reply = reply or bool(wanted)
                         if payloads:
                             break
@@ -233,6 +239,7 @@ class ReplicationConnection:
         except psycopg.Error as error:
             raise explain(error, sqlstate=None, doing="the stream broke") from None
         if reply:
+            self.is_asked = True
             self._send_status()
         return payloads
 

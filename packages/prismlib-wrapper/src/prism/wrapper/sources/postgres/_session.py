@@ -35,6 +35,9 @@ _SECRET: Final = re.compile(
 _CREDENTIALS: Final = ("28000", "28P01")
 _UNKNOWN_DATABASE: Final = "3D000"
 _NO_RIGHT: Final = "42501"
+# Connections, resources, conflicts, states and operators come and go; so do a column and a table
+# that were there a moment ago.
+_PASSING: Final = ("08", "53", "40", "55", "57", "58", "42703", "42P01")
 
 
 def conninfo(dsn: str, *, connect_timeout_s: float, replication: bool) -> str:
@@ -80,7 +83,9 @@ def explain(error: Exception, *, sqlstate: str | None, doing: str) -> SourceErro
         return SourceConfigurationError(f"{message}. Check dbname of the DSN")
     if sqlstate == _NO_RIGHT:
         return SourceAccessError(message)
-    return SourceUnavailableError(message)
+    if sqlstate is None or sqlstate.startswith(_PASSING):
+        return SourceUnavailableError(message)
+    return SourceError(f"{message} (SQLSTATE {sqlstate})")
 
 
 class Session:
@@ -102,6 +107,16 @@ class Session:
     def server_version(self) -> int:
         """Such as 150018 for 15.18."""
         return self._connection.server_version
+
+    @property
+    def role(self) -> str:
+        """Whom we are to the database."""
+        return str(self._connection.info.user)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection was not lost, as far as we know."""
+        return not self._connection.closed
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
