@@ -70,6 +70,7 @@ class Assembler:
 
     Args:
         resolve: Tells which of our tables a relation is, or None.
+        told: The schema of each table that was told last; kept up to date.
         position: Makes a position of a log sequence number.
         open_spool: Makes an empty spool.
         part_rows: How many changes of a transaction are told at once. Raising it makes fewer and
@@ -80,6 +81,7 @@ class Assembler:
         self,
         *,
         resolve: Callable[[wire.Relation], Resolved | None],
+        told: dict[TableId, TableSchema],
         position: Callable[[int], str],
         open_spool: SpoolFactory,
         part_rows: int = 1000,
@@ -89,7 +91,7 @@ class Assembler:
         self._open_spool = open_spool
         self._part_rows = part_rows
         self._readers: dict[int, wire.RowReader | None] = {}
-        self._told: dict[TableId, TableSchema] = {}
+        self._told = told
         self._part: list[Change] = []
         self._in_transaction = False
         self._streamed: dict[int, _Streamed] = {}

@@ -22,6 +22,7 @@ from prism.wrapper.sources._types import (
     Column,
     ColumnKind,
     Op,
+    TableId,
     TableSchema,
     Value,
 )
@@ -45,7 +46,8 @@ class JSONAssembler:
     """Makes events of messages. One for each time the stream is started.
 
     Args:
-        schemas: The tables we follow, by schema and name.
+        schemas: The tables we follow.
+        told: The schema of each table that was told last; kept up to date.
         position: Makes a position of a log sequence number.
         part_rows: How many changes of a transaction are told at once.
     """
@@ -54,11 +56,12 @@ class JSONAssembler:
         self,
         *,
         schemas: Iterable[TableSchema],
+        told: dict[TableId, TableSchema],
         position: Callable[[int], str],
         part_rows: int = 1000,
     ) -> None:
         self._schemas = {(s.table.schema, s.table.name): s for s in schemas}
-        self._untold = set(self._schemas)
+        self._told = told
         self._position = position
         self._part_rows = part_rows
         self._part: list[Change] = []
@@ -115,11 +118,10 @@ class JSONAssembler:
             described = _described(schema, _cells(message, "columns"))
             if described != schema:
                 self._schemas[name] = schema = described
-                self._untold.add(name)
-        if name in self._untold:
+        if self._told.get(schema.table) != schema:
             if self._part:
                 yield self._take()
-            self._untold.remove(name)
+            self._told[schema.table] = schema
             yield SchemaChanged(schema=schema)
         if action == "T":
             self._part.append(Change(Op.TRUNCATE, schema))
