@@ -93,6 +93,7 @@ class LogQueries:
                 f"the embedding is of {call.model_id}, the rows are of {schema.model_id}; "
                 "embed the query with that one, or send its text"
             )
+        vector: npt.NDArray[np.float32]
         if call.text is not None:
             vector = self._embedder.embed([call.text])[0]
         elif call.embedding is not None:

@@ -10,13 +10,13 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 import psycopg2
-from prism.wrapper.sources.postgres._session import conninfo
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection  # noqa: N812 - its name in psycopg2
 
 from prism.wrapper._writes.values import TargetColumn, TargetTable
 from prism.wrapper.errors import WriteRefusedError
 from prism.wrapper.sources.postgres._position import parse_lsn
+from prism.wrapper.sources.postgres._session import conninfo
 
 __all__ = ["connect", "describe", "upsert"]
 
@@ -98,7 +98,7 @@ def upsert(
                 cursor.execute(_insert(table, values), dict(_numbered(table, values)))
                 key = cursor.fetchone()
             if key is None:
-                raise _not_written(table)
+                raise _not_written(table)  # noqa: TRY301 - rolls back
             # The row is locked by us: others that wrote it have committed.
             cursor.execute("SELECT pg_current_wal_insert_lsn()::text")
             place = cursor.fetchone()
@@ -126,7 +126,7 @@ def _parameter(table: TargetTable, name: str) -> sql.Composed:
     # The type's name is the catalogue's own, written by format_type.
     return sql.SQL("{}::{}").format(
         sql.Placeholder(f"v{number}"),
-        sql.SQL(table.columns[name].type_name),  # type: ignore[arg-type]  # not a literal
+        sql.SQL(table.columns[name].type_name),
     )
 
 
