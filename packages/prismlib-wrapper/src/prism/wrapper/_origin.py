@@ -7,19 +7,29 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prism.wrapper.sources.postgres._catalogue import key_problem
-from prism.wrapper.sources.postgres._session import Session
-
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper.errors import WrapperConfigurationError
 from prism.wrapper.sources import Phase, Source, SourceEvent, SourceStatus, TableSchema
-from prism.wrapper.sources.errors import SourceClosedError, SourceUnavailableError
+from prism.wrapper.sources.errors import (
+    SourceAccessError,
+    SourceClosedError,
+    SourceUnavailableError,
+)
 from prism.wrapper.sources.postgres import PostgresSettings, PostgresSource
+from prism.wrapper.sources.postgres._catalogue import key_problem
+from prism.wrapper.sources.postgres._session import Session
+from prism.wrapper.sources.postgres._sql import identifier
 
 if TYPE_CHECKING:
     from prism.wrapper.sources.postgres._catalogue import TableFacts
 
-__all__ = ["Origin", "candidate_tables", "followed_names", "postgres_settings"]
+__all__ = [
+    "Origin",
+    "candidate_tables",
+    "followed_names",
+    "may_replicate",
+    "postgres_settings",
+]
 
 _log = logging.getLogger("prism.wrapper")
 
@@ -41,6 +51,17 @@ def candidate_tables(session: Session, schemas: Sequence[str]) -> list[TableFact
     """The tables of some schemas that could be followed if they have a key."""
     oids = [int(row[0]) for row in session.rows(_TABLES_SQL, (list(schemas),))]
     return session.describe(oids)
+
+
+def may_replicate(session: Session) -> bool:
+    """Whether the role may read the stream of changes."""
+    # Managed databases grant it through a role of their own.
+    (found,) = session.rows(
+        "SELECT rolsuper OR rolreplication OR EXISTS (SELECT 1 FROM pg_roles AS granted "
+        "WHERE granted.rolname IN ('rds_replication', 'azure_pg_admin') "
+        "AND pg_has_role(granted.oid, 'USAGE')) FROM pg_roles WHERE rolname = current_user"
+    )
+    return bool(found[0])
 
 
 def followed_names(session: Session, config: WrapperConfig) -> tuple[str, ...]:
@@ -145,10 +166,13 @@ class Origin:
         return PostgresSource(postgres_settings(self._config, tables, patient=self._patient))
 
     def _tables(self) -> tuple[str, ...]:
-        if self._config.tables:
-            return tuple(table.name for table in self._config.tables)
         session = Session(self._config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
         try:
+            if not may_replicate(session):
+                raise SourceAccessError(
+                    f"role {session.role} may not read the database's stream of changes",
+                    remedy=f"ALTER ROLE {identifier(session.role)} REPLICATION;",
+                )
             return followed_names(session, self._config)
         finally:
             session.close()

@@ -14,7 +14,9 @@ from prism.wrapper.errors import DaemonError
 
 __all__ = ["Report", "StatusFile", "read_status"]
 
-Report: TypeAlias = "Mapping[str, str | int | float | bool | Report | list[Report] | list[str] | None]"
+Report: TypeAlias = (
+    "Mapping[str, str | int | float | bool | Report | list[Report] | list[str] | None]"
+)
 
 _STALE_S = 10.0
 

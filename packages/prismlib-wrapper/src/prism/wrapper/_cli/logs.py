@@ -17,11 +17,10 @@ _OURS = ("prism", "chorus_fabric", "prismresonance")
 class _Line(logging.Formatter):
     """`2026-03-01T12:00:00Z info wrapper.feed: the snapshot is complete: 2000 rows`."""
 
-    converter = time.gmtime
-
     def __init__(self, hidden: tuple[str, ...]) -> None:
         super().__init__("%(asctime)s %(level)s %(part)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
         self._hidden = hidden
+        self.converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
         record.level = record.levelname.lower()
@@ -57,8 +56,8 @@ def _hidden(secret: Secret | None) -> tuple[str, ...]:
     authority = dsn.partition("://")[2].rpartition("@")[0]
     if ":" in authority:
         hidden.append(authority.partition(":")[2])
-    for part in dsn.split():
-        if part.startswith("password="):
-            hidden.append(part.partition("=")[2].strip("'"))
+    hidden += [
+        part.partition("=")[2].strip("'") for part in dsn.split() if part.startswith("password=")
+    ]
     hidden += [unquote(text) for text in hidden]
     return tuple(sorted({text for text in hidden if text}, key=len, reverse=True))

@@ -206,5 +206,3 @@ def _demo(given: argparse.Namespace) -> int:
 
     configure_logs(verbose=given.verbose, secret=None)
     return run_demo(port=given.port, rows=given.rows, seconds=given.seconds)
-
-
