@@ -40,6 +40,7 @@ __all__ = [
     "key_problem",
     "kind_of",
     "resolve_relation",
+    "rewritten",
     "schema_of",
 ]
 
@@ -52,8 +53,9 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = ANY(%s::oid[])
 """
 COLUMNS_SQL: Final = """
-SELECT a.attrelid::bigint, a.attname, a.atttypid::bigint, a.atttypmod,
-       format_type(a.atttypid, a.atttypmod), a.attgenerated::text, a.attnotnull
+SELECT a.attrelid::bigint, a.attnum, a.attname, a.atttypid::bigint, a.atttypmod,
+       format_type(a.atttypid, a.atttypmod), a.attgenerated::text,
+       a.atthasdef OR a.atthasmissing OR a.attidentity <> ''
 FROM pg_attribute a
 WHERE a.attrelid = ANY(%s::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum
@@ -82,12 +84,12 @@ SELECT named::bigint, format_type(oid, NULL), typtype::text, typcategory::text
 FROM base WHERE typtype <> 'd'
 """
 LEAVES_SQL: Final = """
-SELECT n.nspname, c.relname, pg_relation_filenode(c.oid)::bigint,
+SELECT c.oid::bigint, n.nspname, c.relname, pg_relation_filenode(c.oid)::bigint,
        pg_relation_size(c.oid) / current_setting('block_size')::int, c.reltuples::float8
 FROM (SELECT relid::oid FROM pg_partition_tree(%(oid)s) UNION SELECT %(oid)s::oid) p
 JOIN pg_class c ON c.oid = p.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind <> 'p'
-ORDER BY 1, 2
+ORDER BY 2, 3
 """
 
 
@@ -108,14 +110,20 @@ class TypeFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnFacts:
-    """A column as pg_attribute has it."""
+    """A column as pg_attribute has it.
 
+    Attributes:
+        number: Stays the same under another name; a new column has a higher one than all before.
+        filled: Whether rows that were there before the column may have a value in it.
+    """
+
+    number: int
     name: str
     type_oid: int
     type_modifier: int
     type_name: str
     generated: bool
-    not_null: bool
+    filled: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +147,7 @@ class Leaf:
         rows_estimate: Below 0 if the database has not counted.
     """
 
+    oid: int
     schema: str
     name: str
     filenode: int
@@ -250,6 +259,31 @@ def schema_of(
         tuple(Column(c.name, c.type_name, kind_of(types[c.type_oid])) for c in columns),
         tuple(sorted(names.index(name) for name in key)),
     )
+
+
+def rewritten(before: TableFacts, after: TableFacts) -> str | None:
+    """Say why rows may differ though no change was logged, or return None.
+
+    ALTER TABLE logs no rows. Those that are there stay right under it only if columns were dropped,
+    or added at the end without a default, so that they are NULL in all rows.
+    """
+    now = {column.number: column for column in after.columns}
+    for column in before.columns:
+        same = now.pop(column.number, None)
+        if same is None:
+            continue
+        if same.name != column.name:
+            return f"column {column.name!r} of {before.quoted} is now {same.name!r}"
+        if (same.type_oid, same.type_modifier, same.generated) != (
+            column.type_oid,
+            column.type_modifier,
+            column.generated,
+        ):
+            return f"column {column.name!r} of {before.quoted} has another type"
+    for column in now.values():
+        if column.filled or column.generated:
+            return f"{before.quoted} has a new column {column.name!r} with values"
+    return None
 
 
 def resolve_relation(

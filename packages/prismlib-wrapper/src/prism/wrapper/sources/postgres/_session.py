@@ -156,17 +156,18 @@ class Session:
         """What the catalogue says of tables, in the order of `oids`."""
         wanted = list(oids)
         columns: dict[int, list[catalogue.ColumnFacts]] = {oid: [] for oid in wanted}
-        for oid, name, type_oid, modifier, type_name, generated, not_null in self.rows(
+        for oid, number, name, type_oid, modifier, type_name, generated, filled in self.rows(
             catalogue.COLUMNS_SQL, (wanted,)
         ):
             columns[oid].append(
                 catalogue.ColumnFacts(
+                    number=number,
                     name=name,
                     type_oid=type_oid,
                     type_modifier=modifier,
                     type_name=type_name,
                     generated=generated != "",
-                    not_null=not_null,
+                    filled=filled,
                 )
             )
         indexes: dict[int, list[catalogue.IndexFacts]] = {oid: [] for oid in wanted}
@@ -221,9 +222,14 @@ class Session:
         """The tables that hold a table's rows: itself, or its partitions."""
         return [
             catalogue.Leaf(
-                schema=schema, name=name, filenode=filenode, blocks=blocks, rows_estimate=rows
+                oid=leaf,
+                schema=schema,
+                name=name,
+                filenode=filenode,
+                blocks=blocks,
+                rows_estimate=rows,
             )
-            for schema, name, filenode, blocks, rows in self.rows(
+            for leaf, schema, name, filenode, blocks, rows in self.rows(
                 catalogue.LEAVES_SQL, {"oid": oid}
             )
         ]

@@ -20,6 +20,7 @@ _POSITIVE: Final = (
     "part_rows",
     "status_interval_s",
     "idle_interval_s",
+    "watch_interval_s",
     "connect_timeout_s",
     "first_contact_s",
     "slot_timeout_s",
@@ -48,6 +49,8 @@ class PostgresSettings:
             `wal_sender_timeout` if that is less.
         idle_interval_s: How often the position moves on while nothing concerns us. Lowering it
             frees the server's log sooner and writes more often.
+        watch_interval_s: How often the catalogue is asked for what no message tells: tables dropped
+            or rewritten, partitions attached or detached.
         connect_timeout_s: For each attempt to connect.
         first_contact_s: How long to try before `SourceUnavailableError`, if no connection was ever
             made. Later, attempts go on for ever.
@@ -67,6 +70,7 @@ class PostgresSettings:
     part_rows: int = 1000
     status_interval_s: float = 10.0
     idle_interval_s: float = 10.0
+    watch_interval_s: float = 30.0
     connect_timeout_s: float = 10.0
     first_contact_s: float = 30.0
     slot_timeout_s: float = 60.0

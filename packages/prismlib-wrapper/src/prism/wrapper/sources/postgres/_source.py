@@ -13,12 +13,13 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from prism.wrapper.sources._batch import RowBatch
 from prism.wrapper.sources._events import (
+    Changes,
     Committed,
     SnapshotDone,
     SnapshotRows,
@@ -38,13 +39,14 @@ from prism.wrapper.sources.postgres import _wal2json
 from prism.wrapper.sources.postgres._assembler import Assembler, Resolved
 from prism.wrapper.sources.postgres._catalogue import TypeFacts, resolve_relation
 from prism.wrapper.sources.postgres._fetch import fetch_rows
+from prism.wrapper.sources.postgres._ground import Ground
 from prism.wrapper.sources.postgres._position import (
     LogEnd,
     Position,
     SlotFacts,
     obstacle,
 )
-from prism.wrapper.sources.postgres._publication import FollowedTable, follow, followed_digest
+from prism.wrapper.sources.postgres._publication import FollowedTable, follow
 from prism.wrapper.sources.postgres._replication import (
     ReplicationConnection,
     ServerRefusedError,
@@ -62,7 +64,6 @@ __all__ = ["PostgresSource"]
 
 _LOG: Final = logging.getLogger("prism.wrapper")
 _READ_S: Final = 1.0
-_WATCH_S: Final = 30.0
 _FIRST_BACKOFF_S: Final = 0.1
 _UNKNOWN_TYPE: Final = TypeFacts(base_name="unknown", category="X", form="p")
 _WAITING_SQL: Final = """
@@ -98,6 +99,7 @@ class PostgresSource:
         self._void = ""
         self._confirmed: Position | None = None
         self._schemas: dict[TableId, TableSchema] = {}
+        self._ground = Ground((), {})
         self._spools = SpoolRoom(memory_bytes=settings.memory_bytes, folder=settings.spool_folder)
         self._status = SourceStatus(phase=Phase.WAITING, connected=False, slot=settings.slot)
 
@@ -251,7 +253,7 @@ class PostgresSource:
         if changed is not None and self._told is not None:
             self._told, self._void = None, changed
         identity = link.identify()
-        digest = followed_digest(tables)
+        self._ground = Ground.of(session, tables)
         slot = self._free_slot(session)
         why: str | None = self._void
         if self._told is not None:
@@ -266,14 +268,16 @@ class PostgresSource:
                 lsn=identity.lsn,
                 branches=branches,
             )
-            why = obstacle(self._told, end=end, tables=digest, slot=slot, plugin=settings.plugin)
+            why = obstacle(
+                self._told, end=end, tables=self._ground.digest, slot=slot, plugin=settings.plugin
+            )
         if why is not None:
             self._told = None
             self._void = why
             if slot is not None:
                 link.drop_slot(settings.slot)
-            yield from self._snapshot(session, link, tables, identity, digest, why)
-        yield from self._stream(session, link, tables, identity)
+            yield from self._snapshot(session, link, identity, why)
+        yield from self._stream(session, link, identity)
 
     def _free_slot(self, session: Session) -> SlotFacts | None:
         """The slot's state once nobody reads it: a server notices late that its reader has died.
@@ -301,16 +305,13 @@ class PostgresSource:
         self,
         session: Session,
         link: ReplicationConnection,
-        tables: Sequence[FollowedTable],
         identity: SystemIdentity,
-        digest: str,
         why: str,
     ) -> Iterator[SourceEvent]:
         settings = self._settings
         self._note(
             phase=Phase.SNAPSHOT, connected=True, snapshot_rows=0, snapshot_total_estimate=None
         )
-        before = [leaf for table in tables for leaf in session.leaves(table.facts.oid)]
         try:
             slot = link.create_slot(
                 settings.slot,
@@ -324,20 +325,22 @@ class PostgresSource:
         # The moment of the snapshot is before this; the server tells only its own clock now.
         committed_ns = int(session.rows("SELECT extract(epoch FROM now()) * 1000000")[0][0]) * 1000
         session.begin_snapshot(slot.snapshot)
+        tables = self._ground.tables
         for table in tables:
             session.rows(f"LOCK TABLE {table.facts.quoted} IN ACCESS SHARE MODE")
-        leaves = {table.facts.oid: session.leaves(table.facts.oid) for table in tables}
-        after = [leaf for of in leaves.values() for leaf in of]
+        ground = Ground.of(session, tables)
         # A table that was rewritten since looks empty to our snapshot.
-        if [leaf.filenode for leaf in before] != [leaf.filenode for leaf in after]:
+        if ground.filenodes != self._ground.filenodes:
             raise SourceUnavailableError("a table was rewritten while the snapshot began")
+        self._ground = ground
+        after = [leaf for leaves in ground.leaves.values() for leaf in leaves]
         total = rows_estimate(after)
         self._note(snapshot_total_estimate=total)
         self._schemas = {table.schema.table: table.schema for table in tables}
         yield SnapshotStarted(tables=tuple(table.schema for table in tables), reason=why)
         done = 0
         for table in tables:
-            for leaf in leaves[table.facts.oid]:
+            for leaf in ground.leaves[table.facts.oid]:
                 for batch in copy_leaf(
                     session, table, leaf, batch_bytes=settings.snapshot_batch_bytes
                 ):
@@ -346,7 +349,7 @@ class PostgresSource:
                     yield self._rows(batch, done, total)
         session.rows("COMMIT")
         self._told = Position(
-            system=identity.system, timeline=identity.timeline, lsn=slot.lsn, tables=digest
+            system=identity.system, timeline=identity.timeline, lsn=slot.lsn, tables=ground.digest
         )
         yield SnapshotDone(position=str(self._told), committed_ns=committed_ns)
 
@@ -365,7 +368,6 @@ class PostgresSource:
         self,
         session: Session,
         link: ReplicationConnection,
-        tables: Sequence[FollowedTable],
         identity: SystemIdentity,
     ) -> Iterator[SourceEvent]:
         settings = self._settings
@@ -376,9 +378,7 @@ class PostgresSource:
         if self._confirmed is not None and self._confirmed.system == told.system:
             link.confirm(self._confirmed.lsn)
         self._note(phase=Phase.STREAM, connected=True, last_error=None)
-        for table in tables:
-            self._schemas.setdefault(table.schema.table, table.schema)
-        assembler = self._assembler(session, tables, told)
+        assembler = self._assembler(session, told)
         told_at = watched_at = time.monotonic()
         concerned = False
         passed = told.lsn
@@ -403,30 +403,30 @@ class PostgresSource:
                 passed = max(passed, link.log_end)
                 waited = now - told_at >= settings.idle_interval_s
                 if passed > self._told.lsn and (waited or link.is_asked):
-                    self._told = replace(self._told, lsn=passed)
+                    self._told = replace(self._told, lsn=passed, tables=self._ground.digest)
                     told_at = now
                     yield Committed(position=str(self._told), committed_ns=link.log_end_ns)
                 link.is_asked = False
-            if now - watched_at >= _WATCH_S:
-                watched_at = now
-                self._watch(session, tables)
+            if now - watched_at >= settings.watch_interval_s and not concerned:
+                for batch in self._watch(session):
+                    yield Changes(changes=batch)
+                watched_at = time.monotonic()
 
-    def _assembler(
-        self, session: Session, tables: Sequence[FollowedTable], told: Position
-    ) -> Assembler | _wal2json.JSONAssembler:
+    def _assembler(self, session: Session, told: Position) -> Assembler | _wal2json.JSONAssembler:
         def position(lsn: int) -> str:
-            return str(replace(told, lsn=lsn))
+            return str(replace(told, lsn=lsn, tables=self._ground.digest))
 
         if self._settings.plugin == "wal2json":
             return _wal2json.JSONAssembler(
-                schemas=[table.schema for table in tables],
+                schemas=[table.schema for table in self._ground.tables],
                 told=self._schemas,
+                altered=lambda: self._adopt(session),
                 position=position,
                 part_rows=self._settings.part_rows,
             )
         self._spools.close()
         return Assembler(
-            resolve=_Resolver(session, tables),
+            resolve=_Resolver(session, self._ground.tables, self._adopt),
             told=self._schemas,
             position=position,
             open_spool=self._spools.open,
@@ -442,13 +442,37 @@ class PostgresSource:
             "publication_names": identifier(self._settings.publication),
         }
 
-    def _watch(self, session: Session, tables: Sequence[FollowedTable]) -> None:
-        """Notice a table that was dropped, or taken from the publication: no message tells."""
-        now_followed, changed = follow(session, self._settings)
-        if changed is not None:
-            raise _Stale(changed)
-        if followed_digest(now_followed) != followed_digest(tables):
-            raise _Stale("a table was made anew, or its key is another one")
+    def _adopt(self, session: Session) -> Ground:
+        """Look at the catalogue anew, and keep what it says if the rows we told are still right.
+
+        Returns:
+            What we kept until now.
+
+        Raises:
+            _Stale: They are not, or may not be.
+        """
+        tables, changed = follow(session, self._settings)
+        ground = Ground.of(session, tables)
+        why = changed or self._ground.rift(ground)
+        if why is not None:
+            raise _Stale(why)
+        before, self._ground = self._ground, ground
+        return before
+
+    def _watch(self, session: Session) -> Iterator[RowBatch]:
+        """Notice what no message tells; read partitions that were attached with rows in them.
+
+        Their rows are read as they are now, ahead of the stream, which then repeats what happened
+        to them since they were attached and ends with the same rows.
+        """
+        before = self._adopt(session)
+        for table in self._ground.tables:
+            known = {leaf.oid for leaf in before.leaves[table.facts.oid]}
+            for leaf in self._ground.leaves[table.facts.oid]:
+                if leaf.oid not in known:
+                    yield from copy_leaf(
+                        session, table, leaf, batch_bytes=self._settings.snapshot_batch_bytes
+                    )
 
     def _side_connection(self) -> Session:
         if self._closing.is_set():
@@ -466,8 +490,14 @@ class PostgresSource:
 class _Resolver:
     """Tells which of our tables a relation is, asking the catalogue for types it has not met."""
 
-    def __init__(self, session: Session, tables: Sequence[FollowedTable]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        tables: Sequence[FollowedTable],
+        adopt: Callable[[Session], object],
+    ) -> None:
         self._session = session
+        self._adopt = adopt
         self._tables = {table.facts.oid: table for table in tables}
         self._names: dict[tuple[int, int], str] = {
             (column.type_oid, column.type_modifier): column.type_name
@@ -480,6 +510,15 @@ class _Resolver:
         table = self._tables.get(relation.oid)
         if table is None:
             return None
+        described = [
+            (column.name, column.type_oid, column.type_modifier) for column in relation.columns
+        ]
+        known = {column.name: column for column in table.facts.columns}
+        if described != [
+            (c.name, known[c.name].type_oid, known[c.name].type_modifier)
+            for c in table.schema.columns
+        ]:
+            self._adopt(self._session)
         wanted = {(column.type_oid, column.type_modifier) for column in relation.columns}
         if unnamed := wanted - self._names.keys():
             self._names |= self._session.type_names(unnamed)

@@ -48,6 +48,7 @@ class JSONAssembler:
     Args:
         schemas: The tables we follow.
         told: The schema of each table that was told last; kept up to date.
+        altered: Called when an insert shows that a table's columns are others.
         position: Makes a position of a log sequence number.
         part_rows: How many changes of a transaction are told at once.
     """
@@ -57,11 +58,13 @@ class JSONAssembler:
         *,
         schemas: Iterable[TableSchema],
         told: dict[TableId, TableSchema],
+        altered: Callable[[], object],
         position: Callable[[int], str],
         part_rows: int = 1000,
     ) -> None:
         self._schemas = {(s.table.schema, s.table.name): s for s in schemas}
         self._told = told
+        self._altered = altered
         self._position = position
         self._part_rows = part_rows
         self._part: list[Change] = []
@@ -117,6 +120,7 @@ class JSONAssembler:
         if action == "I":
             described = _described(schema, _cells(message, "columns"))
             if described != schema:
+                self._altered()
                 self._schemas[name] = schema = described
         if self._told.get(schema.table) != schema:
             if self._part:
