@@ -7,8 +7,8 @@
 exits with 1 and names what is wrong. Rules, after those of the Buf style guide:
 
 - a file's package is its folder, and ends in a version (`chorus_fabric.v1` in `chorus_fabric/v1`);
-- services end in `Service`; each of their methods takes `<Method>Request` and gives `<Method>Reply`,
-  or streams `Envelope` and `Ack`; messages are in PascalCase, fields in snake_case;
+- services end in `Service`; each method takes `<Method>Request` and gives `<Method>Reply`, or
+  streams `Envelope` and `Ack`; messages are in PascalCase, fields in snake_case;
 - every service, method and field says in a comment what it is;
 - the numbers of a message's fields are 1, 2, 3... without gaps, unless the gap is `reserved`.
 """
@@ -154,9 +154,7 @@ def _protoc(*options: str) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [
-        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi")
-    ]
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix in (".py", ".pyi")]
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ __all__ = ["Backoff"]
 
 
 class Backoff:
-    """Waits that double from `first_s` to `most_s`, each shortened by chance to between half and all.
+    """Waits that double from `first_s` to `most_s`, each shortened by chance by up to a half.
 
     Chance keeps many nodes that lost the same peer from coming back in step.
 

@@ -71,5 +71,5 @@ def _frame(session: Session, kind: FrameKind, *, method: str, number: int, body:
 
 def _body(frame: Frame, kind: FrameKind, method: str) -> bytes:
     if frame.kind is not kind or list(frame.ids) != [method] or len(frame.metadata) != 1:
-        raise MisroutedFrameError(f"a {frame.kind.name} frame where a {kind.name} to {method} is due")
+        raise MisroutedFrameError(f"a {frame.kind.name} frame, due is a {kind.name} to {method}")
     return frame.metadata[0]

@@ -189,7 +189,7 @@ def header_of(
         epoch=frame.epoch,
         seq=frame.seq,
         rows=rows,
-        dims=frame.dims,
+        dims=frame.dims if rows else 0,
         columns=columns,
         ids_bytes=len(frame.ids.blob),
         texts_bytes=len(frame.texts.blob),
@@ -198,13 +198,14 @@ def header_of(
 
 
 def _checked_rows(frame: Frame) -> int:
-    vectors, seqs, rows = frame.vectors, frame.seqs, frame.rows
+    vectors, seqs = frame.vectors, frame.seqs
     if vectors.ndim != 2 or vectors.dtype != np.float32:
         raise InvalidFrameError(
             f"vectors are float32 of shape (rows, dims), got {vectors.dtype} {vectors.shape}"
         )
     if seqs.ndim != 1 or seqs.dtype != np.uint64:
         raise InvalidFrameError(f"seqs are uint64 of shape (rows,), got {seqs.dtype} {seqs.shape}")
+    rows = frame.rows
     if frame.dims > MAX_DIMS:
         raise InvalidFrameError(f"vectors are at most {MAX_DIMS} wide, got {frame.dims}")
     for name, count in (
@@ -344,9 +345,8 @@ def decode_body(
 
     rows, columns = header.rows, header.columns
     seqs = np.frombuffer(take(8 * rows if columns & _SEQS else 0), "<u8")
-    vectors: Vectors = np.frombuffer(take(4 * rows * header.dims), "<f4").reshape(
-        rows if header.dims else 0, header.dims
-    )
+    vectors: Vectors = np.frombuffer(take(4 * rows * header.dims), "<f4")
+    vectors = vectors.reshape(rows, header.dims)
     present = [bit for bit in (_IDS, _TEXTS, _METADATA) if columns & bit]
     ends: dict[int, Ends] = {bit: np.frombuffer(take(4 * rows), "<u4") for bit in present}
     sizes = {_IDS: header.ids_bytes, _TEXTS: header.texts_bytes, _METADATA: header.metadata_bytes}

@@ -58,7 +58,7 @@ async def feed_driver(
 async def _feed_once(
     place: str, config: PublisherConfig, service: WrapperService, backoff: Backoff
 ) -> None:
-    options = list(CHANNEL_OPTIONS)
+    options: list[tuple[str, str | int]] = list(CHANNEL_OPTIONS)
     if config.tls is None:
         channel = grpc.aio.insecure_channel(place, options=options)
     else:
@@ -75,7 +75,7 @@ async def _feed_once(
 
         sender: asyncio.Task[None] | None = None
         try:
-            while (ack := await call.read()) is not grpc.aio.EOF:
+            while (ack := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
                 match ack.WhichOneof("content"):
                     case "hello":
                         # TLS has looked for the tenant in the driver's certificate already.

@@ -216,7 +216,7 @@ class FeedLog(Protocol):
             streams: Which tables; `None` for all. `upto` rises past those left out.
 
         Raises:
-            PositionGone: The epoch is not the current one, or `floor() > max(after, base)`.
+            PositionGoneError: The epoch is not the current one, or `floor() > max(after, base)`.
         """
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:

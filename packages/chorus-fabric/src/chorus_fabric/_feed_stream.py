@@ -8,16 +8,17 @@ and gets the newest state of each row. One that takes nothing is cut off by the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chorus_fabric._feed_errors import PositionGone
 from chorus_fabric._feed_writer import FeedPosition, FeedWriter
 from chorus_fabric._frame import FrameKind
+from chorus_fabric.errors import PositionGoneError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from concurrent.futures import Executor
 
     from chorus_fabric._feed import FeedLog
@@ -96,6 +97,8 @@ class FeedStream:
         self._is_closing = False
         self._sent_bytes = 0
         self._sent_rows = 0
+        self._reader: asyncio.Task[None] | None = None
+        self._unsubscribe: Callable[[], None] = _nothing
         self.acked_seq: int | None = None
 
     @property
@@ -118,7 +121,7 @@ class FeedStream:
         self._woken.set()
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Give messages for ever, or until `close`; whoever takes them is the sender.
+        """Give messages for ever, or until `close`; whoever takes them calls `end` at last.
 
         Raises:
             ChorusError: The session has ended, or the log cannot be read.
@@ -126,35 +129,33 @@ class FeedStream:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            try:
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and so is the stream
                 loop.call_soon_threadsafe(self._woken.set)
-            except RuntimeError:
-                pass  # the loop is closed, and so is the stream
 
-        unsubscribe = self._log.subscribe(wake)
-        reader = asyncio.create_task(self._read(), name="chorus-feed-reader")
-        try:
-            while True:
-                while self._queue:
-                    message, rows = self._queue.popleft()
-                    yield message
-                    self._queued_bytes -= len(message)
-                    self._sent_bytes += len(message)
-                    self._sent_rows += rows
-                    self._room.set()
-                if reader.done():
-                    reader.result()
-                    if not self._queue:
-                        return
-                    continue
-                self._changed.clear()
-                ended = asyncio.create_task(self._changed.wait())
-                await asyncio.wait({ended, reader}, return_when=asyncio.FIRST_COMPLETED)
-                ended.cancel()
-        finally:
-            unsubscribe()
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
+        self._unsubscribe = self._log.subscribe(wake)
+        reader = self._reader = loop.create_task(self._read(), name="chorus-feed-reader")
+        reader.add_done_callback(lambda _: self._changed.set())
+        while True:
+            while self._queue:
+                message, rows = self._queue.popleft()
+                yield message
+                self._queued_bytes -= len(message)
+                self._sent_bytes += len(message)
+                self._sent_rows += rows
+                self._room.set()
+            if reader.done() and not self._queue:
+                reader.result()
+                return
+            self._changed.clear()
+            if not reader.done() and not self._queue:
+                await self._changed.wait()
+
+    async def end(self) -> None:
+        """Stop reading ahead. Safe to repeat."""
+        self._unsubscribe()
+        if self._reader is not None:
+            self._reader.cancel()
+            await asyncio.gather(self._reader, return_exceptions=True)
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
@@ -168,10 +169,8 @@ class FeedStream:
             if is_live:
                 if self._is_closing:
                     return
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), self._config.heartbeat_s)
-                except TimeoutError:
-                    pass
             while self._queued_bytes >= self._config.queue_bytes:
                 self._room.clear()
                 await self._room.wait()
@@ -194,7 +193,7 @@ class FeedStream:
                 limit_bytes=self._config.batch_bytes,
                 streams=writer.streams(log.schemas()),
             )
-        except PositionGone:
+        except PositionGoneError:
             frames += writer.reset(epoch=log.epoch, floor=log.floor())
         else:
             is_live = batch.upto >= head
@@ -213,3 +212,7 @@ class FeedStream:
 
 def _changes(frame: Frame) -> int:
     return 1 if frame.kind is FrameKind.CLEAR else len(frame.seqs)
+
+
+def _nothing() -> None:
+    """Stand in until there is something to end."""

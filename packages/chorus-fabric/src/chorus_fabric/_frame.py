@@ -80,7 +80,7 @@ class Frame:
         epoch: Epoch of the change log (not of the keys); below 2**64.
         seq: Position in the change log; below 2**64.
         flags: 8 bits for what the layer above agrees on.
-        vectors: Shape `(rows, dims)`, finite float32; dims up to 8,192.
+        vectors: Shape `(rows, dims)`, finite float32; dims up to 8,192, 0 where there are none.
         ids: A name for each row, unique within its table.
         texts: What was embedded.
         metadata: The row's columns as JSON, or whatever the kind says.
@@ -103,8 +103,8 @@ class Frame:
     @property
     def rows(self) -> int:
         """How many rows it has."""
-        texts = max(len(self.ids), len(self.texts))
-        return max(texts, len(self.metadata), len(self.vectors), len(self.seqs))
+        vectors = len(self.vectors) if self.dims else 0
+        return max(vectors, len(self.ids), len(self.texts), len(self.metadata), len(self.seqs))
 
     @property
     def dims(self) -> int:

@@ -1,8 +1,8 @@
 """What a service asks of the program behind it: answer a query, do a write, tell its health.
 
 Handlers are called in a thread and may block. They may be called from several threads at once.
-What they raise reaches the client as a status: `CallRefused` and its kinds with their message, any
-other error as "internal error" without it, because it may hold a row's values.
+What they raise reaches the client as a status: `CallRefusedError` and its kinds with their message,
+any other error as "internal error" without it, because it may hold a row's values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
-    "Announcement",
     "Caller",
     "HealthHandler",
     "HealthReport",
@@ -29,24 +28,6 @@ __all__ = [
     "WriteHandler",
     "WriteResult",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Announcement:
-    """What a service tells about itself in Hello.
-
-    Attributes:
-        model_id: The embedder that makes the vectors; empty when they come from elsewhere.
-        dim: Width of that embedder's vectors.
-        wire: `full` when vectors travel at that width, `projected` when they travel as 64
-            dimensions of the tenant's space.
-        version: Version of the program that serves.
-    """
-
-    model_id: str = ""
-    dim: int = 0
-    wire: str = "full"
-    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +106,7 @@ class QueryHandler(Protocol):
         """Search.
 
         Raises:
-            CallRefused: Of the kind that fits.
+            CallRefusedError: Of the kind that fits.
         """
 
 
@@ -172,7 +153,7 @@ class WriteHandler(Protocol):
         """Commit it, then wait for it as `wait_s` says.
 
         Raises:
-            CallRefused: Of the kind that fits; nothing was committed.
+            CallRefusedError: Of the kind that fits; nothing was committed.
         """
 
 

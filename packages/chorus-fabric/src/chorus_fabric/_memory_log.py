@@ -14,9 +14,8 @@ import numpy.typing as npt
 
 from chorus_fabric._columns import BytesColumn, TextColumn
 from chorus_fabric._feed import FeedBatch, FeedPart, RowChange, StreamColumn, StreamSchema
-from chorus_fabric._feed_errors import PositionGone
 from chorus_fabric._frame import FrameKind
-from chorus_fabric.errors import InvalidFrameError
+from chorus_fabric.errors import InvalidFrameError, PositionGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,9 +159,9 @@ class MemoryLog:
         """Read on from a position; see `FeedLog.read`."""
         with self._lock:
             if epoch != self._epoch:
-                raise PositionGone(f"epoch {epoch} is over; the log is in epoch {self._epoch}")
+                raise PositionGoneError(f"epoch {epoch} is over; the log is in epoch {self._epoch}")
             if self._floor > max(after, base):
-                raise PositionGone(
+                raise PositionGoneError(
                     f"deletions up to {self._floor} are forgotten, and the position is {after}"
                 )
             chosen: list[tuple[int, _Entry]] = []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as grpc_health
+from grpc_health.v1._async import HealthServicer
 
 from chorus_fabric._bind import check_bind
 from chorus_fabric._channel import SERVER_OPTIONS, address
@@ -106,7 +106,7 @@ class CHORUSPublisher:
         )
         self._endpoints: list[DriverEndpoint] = []
         self._server: grpc.aio.Server | None = None
-        self._health = grpc_health.HealthServicer()
+        self._health = HealthServicer()
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopped: asyncio.Event | None = None
         self._port: int | None = None
@@ -239,9 +239,7 @@ class CHORUSPublisher:
         if self._server is not None:
             await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
             await self._server.stop(self._config.drain_s)
-        deadline = asyncio.get_running_loop().time() + self._config.drain_s
-        while self._service.streams and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        await self._service.drained(self._config.drain_s)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -71,10 +71,8 @@ class PublisherConfig:
     session: SessionPolicy = field(default_factory=SessionPolicy)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.tenant_id, str) or self.tenant_id in ("", "*"):
-            raise FabricConfigurationError(
-                f"tenant_id names one tenant, got {self.tenant_id!r}"
-            )
+        if self.tenant_id in ("", "*"):
+            raise FabricConfigurationError(f"tenant_id names one tenant, got {self.tenant_id!r}")
         check_port(self.port, least=0)
         if self.wire not in _WIRES:
             raise FabricConfigurationError(f"wire is 'full' or 'projected', got {self.wire!r}")
@@ -120,7 +118,7 @@ def check_port(port: int, *, least: int) -> None:
     Raises:
         FabricConfigurationError: It is none.
     """
-    if not isinstance(port, int) or isinstance(port, bool) or not least <= port <= 65535:
+    if type(port) is not int or not least <= port <= 65535:
         raise FabricConfigurationError(f"port is {least} to 65535, got {port!r}")
 
 

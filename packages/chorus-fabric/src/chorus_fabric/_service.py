@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -13,7 +14,6 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from chorus_fabric._calls import open_request, seal_reply
-from chorus_fabric._feed_errors import InvalidCall, NotAllowed, NotReady, SubscriberTooSlow, WrongState
 from chorus_fabric._feed_stream import FeedStream
 from chorus_fabric._feed_writer import FeedPosition
 from chorus_fabric._handlers import Caller, HealthReport, QueryCall, WriteCall
@@ -21,14 +21,25 @@ from chorus_fabric._handshake import Responder, session_named_by
 from chorus_fabric._identity import peer_identity
 from chorus_fabric._shelf import SessionShelf, ShelvedSession
 from chorus_fabric._statuses import status_of
-from chorus_fabric.errors import ChorusError, HandshakeError, IdentityError
+from chorus_fabric.errors import (
+    ChorusError,
+    HandshakeError,
+    IdentityError,
+    InvalidCallError,
+    NotAllowedError,
+    NotReadyError,
+    SubscriberTooSlowError,
+    WrongStateError,
+)
 from chorus_fabric.v1 import wrapper_pb2 as pb
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from concurrent.futures import Executor
 
     import numpy.typing as npt
+
+    Context = grpc.aio.ServicerContext[Message, Message]
 
     from chorus_fabric._feed import FeedLog
     from chorus_fabric._handlers import HealthHandler, QueryHandler, WriteHandler
@@ -84,12 +95,14 @@ class WrapperService:
         )
         self._shelf = SessionShelf(most=max(64, _SESSIONS_PER_SUBSCRIBER * config.max_subscribers))
         self._is_closing = False
+        self._empty = asyncio.Event()
+        self._empty.set()
         self.streams: set[FeedStream] = set()
 
     # What gRPC calls; the names are the protocol's.
 
     async def Hello(  # noqa: N802
-        self, request: pb.HelloRequest, context: grpc.aio.ServicerContext
+        self, request: pb.HelloRequest, context: Context
     ) -> pb.HelloReply:
         """Agree on keys, and announce what is served."""
 
@@ -99,7 +112,7 @@ class WrapperService:
         return await _guarded(context, answer)
 
     async def Subscribe(  # noqa: N802
-        self, request: pb.SubscribeRequest, context: grpc.aio.ServicerContext
+        self, request: pb.SubscribeRequest, context: Context
     ) -> None:
         """Stream frames until the subscriber goes."""
 
@@ -113,14 +126,14 @@ class WrapperService:
         await _guarded(context, answer)
 
     async def Query(  # noqa: N802
-        self, request: pb.QueryRequest, context: grpc.aio.ServicerContext
+        self, request: pb.QueryRequest, context: Context
     ) -> pb.QueryReply:
         """Search."""
 
         async def answer() -> pb.QueryReply:
             queries = self._queries
             if queries is None:
-                raise WrongState("this service answers no queries: ask a replica")
+                raise WrongStateError("this service answers no queries: ask a replica")
             body, caller, seal = self._open("Query", request, pb.QueryBody, context)
             call = decode_query(body)
             found = await self._in_thread(lambda: queries.query(call, caller))
@@ -144,14 +157,14 @@ class WrapperService:
         return await _guarded(context, answer)
 
     async def Write(  # noqa: N802
-        self, request: pb.WriteRequest, context: grpc.aio.ServicerContext
+        self, request: pb.WriteRequest, context: Context
     ) -> pb.WriteReply:
         """Upsert a row."""
 
         async def answer() -> pb.WriteReply:
             writes = self._writes
             if writes is None:
-                raise WrongState("this service takes no writes")
+                raise WrongStateError("this service takes no writes")
             body, caller, seal = self._open("Write", request, pb.WriteBody, context)
             call = decode_write(body)
             done = await self._in_thread(lambda: writes.write(call, caller))
@@ -165,7 +178,7 @@ class WrapperService:
         return await _guarded(context, answer)
 
     async def Health(  # noqa: N802
-        self, request: pb.HealthRequest, context: grpc.aio.ServicerContext
+        self, _request: pb.HealthRequest, context: Context
     ) -> pb.HealthReply:
         """Tell how the service is."""
 
@@ -189,7 +202,7 @@ class WrapperService:
     def hello(
         self,
         request: pb.HelloRequest,
-        auth: Mapping[str, list[bytes]] | None,
+        auth: Mapping[str, Iterable[bytes]] | None,
         *,
         is_called: bool = True,
     ) -> pb.HelloReply:
@@ -206,7 +219,7 @@ class WrapperService:
         config = self._config
         node = self._identify(auth)
         if request.tenant_id and request.tenant_id != config.tenant_id:
-            raise NotAllowed(
+            raise NotAllowedError(
                 f"tenant {config.tenant_id!r} is served here, asked for was {request.tenant_id!r}"
             )
         reply = pb.HelloReply(protocol=PROTOCOL, tenant_id=config.tenant_id)
@@ -240,7 +253,7 @@ class WrapperService:
         send: Callable[[bytes], Awaitable[object]],
         *,
         peer: str,
-        begun: Callable[[FeedStream], None] = lambda stream: None,
+        begun: Callable[[FeedStream], None] | None = None,
     ) -> None:
         """Send a feed until the service stops, or the task is cancelled.
 
@@ -253,12 +266,12 @@ class WrapperService:
             _, encoded = open_request(shelved.session, request.frame, "Subscribe")
         body = _parsed(pb.SubscribeBody, encoded)
         if shelved.is_streaming:
-            raise WrongState("a feed runs in this session: say hello again for another")
+            raise WrongStateError("a feed runs in this session: say hello again for another")
         if self._is_closing:
-            raise NotReady("the service is stopping: connect again in a moment")
+            raise NotReadyError("the service is stopping: connect again in a moment")
         if len(self.streams) >= config.max_subscribers:
-            raise NotReady(
-                f"{config.max_subscribers} subscribers are here: raise max_subscribers, or try later"
+            raise NotReadyError(
+                f"{config.max_subscribers} subscribers are here: raise max_subscribers"
             )
         stream = FeedStream(
             log=self._log,
@@ -271,11 +284,12 @@ class WrapperService:
         )
         shelved.is_used = shelved.is_streaming = True
         self.streams.add(stream)
-        begun(stream)
+        self._empty.clear()
+        if begun is not None:
+            begun(stream)
         _log.info("subscriber %s at %s begins", shelved.session.peer, peer)
-        messages = stream.messages()
         try:
-            async for message in messages:
+            async for message in stream.messages():
                 try:
                     async with asyncio.timeout(config.slow_after_s):
                         await send(message)
@@ -285,12 +299,14 @@ class WrapperService:
                         shelved.session.peer,
                         config.slow_after_s,
                     )
-                    raise SubscriberTooSlow(
-                        f"nothing was taken for {config.slow_after_s:g} s: resume from your position"
+                    raise SubscriberTooSlowError(
+                        f"nothing taken for {config.slow_after_s:g} s: resume from your position"
                     ) from None
         finally:
-            await messages.aclose()
+            await stream.end()
             self.streams.discard(stream)
+            if not self.streams:
+                self._empty.set()
             shelved.is_streaming = False
             _log.info("subscriber %s ends", shelved.session.peer)
 
@@ -300,14 +316,19 @@ class WrapperService:
         for stream in self.streams:
             stream.close()
 
+    async def drained(self, timeout_s: float) -> None:
+        """Wait until no stream runs, but not longer than that."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+
     def tick(self) -> None:
         """Forget old keys; to be called each second or so."""
         self._shelf.tick(time.monotonic())
 
-    def _auth(self, context: grpc.aio.ServicerContext) -> Mapping[str, list[bytes]] | None:
+    def _auth(self, context: Context) -> Mapping[str, Iterable[bytes]] | None:
         return None if self._config.tls is None else context.auth_context()
 
-    def _identify(self, auth: Mapping[str, list[bytes]] | None) -> str | None:
+    def _identify(self, auth: Mapping[str, Iterable[bytes]] | None) -> str | None:
         """Give the node that a certificate names; `None` where there is no TLS."""
         if auth is None:
             return None
@@ -341,18 +362,18 @@ class WrapperService:
         method: str,
         request: pb.QueryRequest | pb.WriteRequest,
         kind: type[Body],
-        context: grpc.aio.ServicerContext,
+        context: Context,
     ) -> tuple[Body, Caller, Callable[[Message], bytes] | None]:
         """Give a call's body, who calls, and how the reply is sealed, if it is."""
         config = self._config
         node = self._identify(self._auth(context))
         if request.tenant_id and request.tenant_id != config.tenant_id:
-            raise NotAllowed(
+            raise NotAllowedError(
                 f"tenant {config.tenant_id!r} is served here, asked for was {request.tenant_id!r}"
             )
         if request.WhichOneof("content") != "frame":
             if config.secret is not None:
-                raise NotAllowed("a secret is set here: send calls in frames of a session")
+                raise NotAllowedError("a secret is set here: send calls in frames of a session")
             caller = Caller(
                 tenant_id=config.tenant_id,
                 node_id=node or "",
@@ -386,23 +407,23 @@ def decode_query(body: pb.QueryBody) -> QueryCall:
     """Read a query.
 
     Raises:
-        InvalidCall: It makes no sense.
+        InvalidCallError: It makes no sense.
     """
     embedding: npt.NDArray[np.float32] | None = None
     if body.embedding:
         if len(body.embedding) % 4 or body.text:
-            raise InvalidCall("a query has an embedding of float32 or a text, and not both")
+            raise InvalidCallError("a query has an embedding of float32 or a text, and not both")
         embedding = np.frombuffer(body.embedding, "<f4").astype(np.float32)
         if not np.isfinite(embedding).all():
-            raise InvalidCall("an embedding holds finite numbers")
+            raise InvalidCallError("an embedding holds finite numbers")
     elif not body.text:
-        raise InvalidCall("a query has an embedding or a text")
+        raise InvalidCallError("a query has an embedding or a text")
     top_k = body.top_k or _DEFAULT_TOP_K
     if top_k > MAX_TOP_K:
-        raise InvalidCall(f"top_k is at most {MAX_TOP_K}, got {top_k}")
+        raise InvalidCallError(f"top_k is at most {MAX_TOP_K}, got {top_k}")
     threshold = body.threshold if body.HasField("threshold") else None
     if threshold is not None and not -1.0 <= threshold <= 1.0:
-        raise InvalidCall(f"threshold is a number from -1 to 1, got {threshold}")
+        raise InvalidCallError(f"threshold is a number from -1 to 1, got {threshold}")
     return QueryCall(
         embedding=embedding,
         text=body.text or None,
@@ -418,7 +439,7 @@ def decode_write(body: pb.WriteBody) -> WriteCall:
     """Read a write.
 
     Raises:
-        InvalidCall: It makes no sense.
+        InvalidCallError: It makes no sense.
     """
     return WriteCall(
         table=body.table,
@@ -436,7 +457,7 @@ def _object(encoded: bytes, name: str) -> dict[str, object]:
     except (ValueError, RecursionError):
         read = None
     if not isinstance(read, dict):
-        raise InvalidCall(f"{name} is a JSON object: column to value")
+        raise InvalidCallError(f"{name} is a JSON object: column to value")
     return read
 
 
@@ -445,7 +466,7 @@ def _parsed(kind: type[Body], encoded: bytes) -> Body:
     try:
         body.ParseFromString(encoded)
     except DecodeError:
-        raise InvalidCall(f"not a {kind.__name__}") from None
+        raise InvalidCallError(f"not a {kind.__name__}") from None
     return body
 
 
@@ -454,18 +475,16 @@ def _check_node(node: str | None, peer: str) -> None:
         raise IdentityError(f"the certificate is of node {node!r}, the caller says {peer!r}")
 
 
-async def _guarded(
-    context: grpc.aio.ServicerContext, answer: Callable[[], Awaitable[Result]]
-) -> Result:
+async def _guarded(context: Context, answer: Callable[[], Awaitable[Result]]) -> Result:
     """Answer, and turn what goes wrong into a status."""
     try:
         return await answer()
-    except SubscriberTooSlow as error:
+    except SubscriberTooSlowError as error:
         code, details = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
     except ChorusError as error:
         code, details = status_of(error)
         _log.info("refused a call from %s: %s", context.peer(), details)
-    except Exception:
+    except Exception:  # noqa: BLE001  a handler may raise anything
         # The message may hold a row's values: it stays here.
         _log.exception("a call from %s failed", context.peer())
         code, details = grpc.StatusCode.INTERNAL, "internal error: see the service's log"

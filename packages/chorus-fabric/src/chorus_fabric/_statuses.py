@@ -6,30 +6,28 @@ from typing import Final
 
 import grpc
 
-from chorus_fabric._feed_errors import (
-    CallRefused,
-    InvalidCall,
-    NotAllowed,
-    NotReady,
-    ServiceUnavailable,
-    WrongState,
-)
 from chorus_fabric.errors import (
+    CallRefusedError,
     ChorusError,
     FrameError,
     HandshakeError,
     IdentityError,
+    InvalidCallError,
+    NotAllowedError,
+    NotReadyError,
+    ServiceUnavailableError,
     SessionExpiredError,
+    WrongStateError,
 )
 
 __all__ = ["error_of", "status_of"]
 
 _STATUSES: Final[tuple[tuple[type[ChorusError], grpc.StatusCode], ...]] = (
-    (InvalidCall, grpc.StatusCode.INVALID_ARGUMENT),
-    (NotAllowed, grpc.StatusCode.PERMISSION_DENIED),
-    (NotReady, grpc.StatusCode.ABORTED),
-    (WrongState, grpc.StatusCode.FAILED_PRECONDITION),
-    (CallRefused, grpc.StatusCode.FAILED_PRECONDITION),
+    (InvalidCallError, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotAllowedError, grpc.StatusCode.PERMISSION_DENIED),
+    (NotReadyError, grpc.StatusCode.ABORTED),
+    (WrongStateError, grpc.StatusCode.FAILED_PRECONDITION),
+    (CallRefusedError, grpc.StatusCode.FAILED_PRECONDITION),
     (IdentityError, grpc.StatusCode.PERMISSION_DENIED),
     (HandshakeError, grpc.StatusCode.UNAUTHENTICATED),
     (FrameError, grpc.StatusCode.UNAUTHENTICATED),
@@ -37,13 +35,13 @@ _STATUSES: Final[tuple[tuple[type[ChorusError], grpc.StatusCode], ...]] = (
 )
 
 _REFUSALS: Final[dict[grpc.StatusCode, type[ChorusError]]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidCall,
-    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
-    grpc.StatusCode.ABORTED: NotReady,
-    grpc.StatusCode.FAILED_PRECONDITION: WrongState,
-    grpc.StatusCode.UNIMPLEMENTED: WrongState,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidCallError,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowedError,
+    grpc.StatusCode.ABORTED: NotReadyError,
+    grpc.StatusCode.FAILED_PRECONDITION: WrongStateError,
+    grpc.StatusCode.UNIMPLEMENTED: WrongStateError,
     grpc.StatusCode.UNAUTHENTICATED: HandshakeError,
-    grpc.StatusCode.INTERNAL: CallRefused,
+    grpc.StatusCode.INTERNAL: CallRefusedError,
 }
 
 
@@ -62,9 +60,9 @@ def error_of(error: grpc.RpcError, where: str) -> ChorusError:
         error: What a call raised.
         where: The address that was called.
     """
-    code = error.code() if isinstance(error, grpc.Call) else grpc.StatusCode.UNKNOWN
-    details = (error.details() if isinstance(error, grpc.Call) else "") or code.name.lower()
+    code: grpc.StatusCode = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
+    details: str = getattr(error, "details", str)() or code.name.lower()
     kind = _REFUSALS.get(code)
     if kind is not None:
         return kind(details)
-    return ServiceUnavailable(f"{where}: {details}", code=code.name)
+    return ServiceUnavailableError(f"{where}: {details}", code=code.name)

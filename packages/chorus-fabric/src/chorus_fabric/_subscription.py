@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from chorus_fabric._feed import StreamSchema
-from chorus_fabric._feed_errors import FeedProtocolError
 from chorus_fabric._feed_writer import FeedPosition
 from chorus_fabric._frame import Frame, FrameKind
+from chorus_fabric.errors import FeedProtocolError
 
 __all__ = [
     "Began",
@@ -144,8 +144,9 @@ class Subscription:
     """
 
     def __init__(
-        self, position: FeedPosition = FeedPosition(), schemas: tuple[StreamSchema, ...] = ()
+        self, position: FeedPosition | None = None, schemas: tuple[StreamSchema, ...] = ()
     ) -> None:
+        position = position or FeedPosition()
         self.position = position
         self.phase = Phase.FOLLOWING if position.epoch else Phase.EMPTY
         self._schemas = {schema.stream: schema for schema in schemas}

@@ -6,7 +6,16 @@
     │   └── UnsafeBindError                      bind to loopback, or give certificates or a secret
     ├── InvalidFrameError (ValueError)           fix the frame: it cannot be sent as it is
     ├── SessionExpiredError                      say hello again: keys are too old or used up
+    ├── PositionGoneError (LookupError)          read the change log from 0 of its current epoch
+    ├── CallRefusedError                         a service did nothing: its message says why
+    │   ├── InvalidCallError (ValueError)        fix the call
+    │   ├── NotAllowedError (PermissionError)    ask whoever runs the service
+    │   ├── WrongStateError                      change the set-up, or the data
+    │   └── NotReadyError                        retry later
+    ├── ServiceUnavailableError                  try again: a service is away, or went away
+    │   └── SubscriberTooSlowError               resume: nothing was taken for too long
     ├── PeerError                                the other side broke the rules
+    │   ├── FeedProtocolError                    subscribe again: a frame does not fit those before
     │   ├── HandshakeError                       wrong secret or tenant, or not a hello at all
     │   ├── IdentityError                        its certificate does not name what it claims
     │   └── FrameError                           its message was refused, and nothing has changed
@@ -25,9 +34,11 @@ A refused frame leaves its session as it was: the next genuine frame is accepted
 from __future__ import annotations
 
 __all__ = [
+    "CallRefusedError",
     "CertificateError",
     "ChorusError",
     "FabricConfigurationError",
+    "FeedProtocolError",
     "ForgedFrameError",
     "FrameError",
     "FrameOrderError",
@@ -35,14 +46,21 @@ __all__ = [
     "FrameVersionError",
     "HandshakeError",
     "IdentityError",
+    "InvalidCallError",
     "InvalidFrameError",
     "KeyEpochError",
     "MalformedFrameError",
     "MisroutedFrameError",
+    "NotAllowedError",
+    "NotReadyError",
     "PeerError",
+    "PositionGoneError",
     "ReplayedFrameError",
+    "ServiceUnavailableError",
     "SessionExpiredError",
+    "SubscriberTooSlowError",
     "UnsafeBindError",
+    "WrongStateError",
 ]
 
 
@@ -133,3 +151,55 @@ class FrameOrderError(FrameError):
 
 class ForgedFrameError(FrameError):
     """Seal or watermark of a frame does not hold: its peer did not make it, or not like this."""
+
+
+class PositionGoneError(ChorusError, LookupError):
+    """A log cannot be read on from that position; begin at 0 of its current epoch."""
+
+
+class CallRefusedError(ChorusError):
+    """A service did not do what was asked, and nothing was changed; the message says why."""
+
+
+class InvalidCallError(CallRefusedError, ValueError):
+    """The call is wrong in itself: fix it. A column, a type, a width, a table's name."""
+
+
+class NotAllowedError(CallRefusedError, PermissionError):
+    """The caller may not do that here: ask whoever runs the service."""
+
+
+class WrongStateError(CallRefusedError):
+    """The service is not set up for that, or the data forbids it (a constraint)."""
+
+
+class NotReadyError(CallRefusedError):
+    """The service cannot do that at the moment: retry later."""
+
+
+class FeedProtocolError(PeerError):
+    """A frame does not follow from those before it; subscribe again.
+
+    Attributes:
+        begin_anew: Whether to do so from nothing, because the position is of no use.
+    """
+
+    def __init__(self, message: str, *, begin_anew: bool = False) -> None:
+        super().__init__(message)
+        self.begin_anew = begin_anew
+
+
+class ServiceUnavailableError(ChorusError):
+    """A service cannot be reached, went away, or did not answer in time; try again.
+
+    Attributes:
+        code: The name of the gRPC status.
+    """
+
+    def __init__(self, message: str, *, code: str = "UNAVAILABLE") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class SubscriberTooSlowError(ServiceUnavailableError):
+    """A subscriber took nothing for too long and was cut off; it resumes from its position."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+
 from chorus_fabric._feed import RowChange
-from chorus_fabric._feed_errors import FeedProtocolError, PositionGone
 from chorus_fabric._feed_writer import FeedPosition, FeedWriter
 from chorus_fabric._frame import Frame, FrameKind
 from chorus_fabric._memory_log import MemoryLog
@@ -26,6 +26,7 @@ from chorus_fabric._subscription import (
     Subscription,
     Upserted,
 )
+from chorus_fabric.errors import FeedProtocolError, PositionGoneError
 
 TABLES = ("a", "b")
 RUNS = 150
@@ -141,7 +142,7 @@ class World:
                 limit_bytes=self.random.choice([1, 200, 400]),
                 streams=None,
             )
-        except PositionGone:
+        except PositionGoneError:
             self.wire += writer.reset(epoch=log.epoch, floor=log.floor())
             return
         self.wire += writer.batch(

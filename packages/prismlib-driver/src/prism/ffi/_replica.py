@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from chorus_fabric import Began, Cleared, Deleted, Described, FeedPosition, Reached, Upserted
-
 from prism.ffi._table import TableReplica
 from prism.ffi.errors import UnknownTableError
 
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chorus_fabric import FeedEvent, StreamSchema
-    from prismresonance import PrismProjector
-
     from prism.ffi._row import Row
+    from prismresonance import PrismProjector
 
 __all__ = ["Applied", "Replica", "ReplicaKeeper"]
 

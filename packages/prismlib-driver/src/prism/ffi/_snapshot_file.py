@@ -1,10 +1,10 @@
 """A replica in a file, for a warm start.
 
 The file is a chain of records, each `length u64, CRC-32 u32, body`, little endian. The first tells
-format, tenant, position and tables, then come blocks of rows in columns, and the last tells how many
-rows there were. It is written under another name, flushed to the disk and renamed, so the file is
-a whole one or the one before. What does not check to the last byte is refused as a whole: a replica
-that lacks a row would never learn of it.
+format, tenant, position and tables, then come blocks of rows in columns, and the last tells how
+many rows there were. It is written under another name, flushed to the disk and renamed, so the file
+is a whole one or the one before. What does not check to the last byte is refused as a whole: a
+replica that lacks a row would never learn of it.
 
 Loading stores the rows just as the feed does, so that there is one way into the replica.
 """
@@ -20,8 +20,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from chorus_fabric import BytesColumn, FeedPosition, StreamSchema, TextColumn
 
+from chorus_fabric import BytesColumn, FeedPosition, StreamSchema, TextColumn
 from prism.ffi.errors import SnapshotFileError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from prism.ffi._replica import Replica, ReplicaKeeper
 
-__all__ = ["SnapshotHead", "load_snapshot", "save_snapshot"]
+__all__ = ["SnapshotHead", "load_snapshot", "save_snapshot", "snapshot_tenant"]
 
 _FORMAT = "prismlib-driver snapshot 1"
 _RECORD = Struct("<QI")
@@ -122,6 +122,15 @@ def load_snapshot(path: Path, keeper: ReplicaKeeper, *, expected: SnapshotHead) 
     raise SnapshotFileError("is cut off", path=str(path))
 
 
+def snapshot_tenant(path: Path) -> str | None:
+    """Give the tenant of a snapshot file; `None` if it is none, or there is no file."""
+    try:
+        with path.open("rb") as file:
+            return _head(next(_records(file, str(path)), b""), str(path)).tenant_id
+    except (SnapshotFileError, OSError):
+        return None
+
+
 def _write(file: BinaryIO, head: SnapshotHead, replica: Replica) -> int:
     word = {
         "format": _FORMAT,
@@ -181,9 +190,8 @@ def _records(file: BinaryIO, path: str) -> Iterator[bytes]:
 def _head(body: bytes, path: str) -> SnapshotHead:
     try:
         word = json.loads(body)
-        if word["format"] != _FORMAT:
-            raise ValueError(word["format"])
-        return SnapshotHead(
+        is_known = word["format"] == _FORMAT
+        head = SnapshotHead(
             tenant_id=word["tenant_id"],
             model_id=word["model_id"],
             tables=tuple(word["tables"]),
@@ -194,9 +202,15 @@ def _head(body: bytes, path: str) -> SnapshotHead:
         raise SnapshotFileError(
             "is no snapshot of a replica, or of another version", path=path
         ) from error
+    if not is_known:
+        raise SnapshotFileError(f"is of another version than {_FORMAT!r}", path=path)
+    return head
 
 
 def _load_block(body: bytes, keeper: ReplicaKeeper) -> int:
+    stream: int
+    rows: int
+    width: int
     stream, rows, width, *sizes, _ = _BLOCK.unpack_from(body, 1)
     at = 1 + _BLOCK.size
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
-from prismresonance import PrismProjector, WaveIndex
 
 from prism.ffi._row import Row, RowMatch
+from prismresonance import PrismProjector, WaveIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -189,7 +189,7 @@ class TableReplica:
         self, vectors: npt.NDArray[np.float32], rows: list[Row], known: dict[str, Row]
     ) -> None:
         numbers = np.fromiter((row.number for row in rows), np.int64, len(rows))
-        there = vectors.any(axis=1)
+        there: npt.NDArray[np.bool_] = np.any(vectors, axis=1)
         if there.all():
             self._index.upsert_many(vectors, rows, numbers)
         else:
@@ -208,11 +208,12 @@ class TableReplica:
         rows: list[Row],
         numbers: npt.NDArray[np.int64],
     ) -> None:
-        there = vectors.any(axis=1)
+        there: npt.NDArray[np.bool_] = np.any(vectors, axis=1)
         kept = [row for row, is_there in zip(rows, there.tolist(), strict=True) if is_there]
         if kept:
             projected = self._projector.project(vectors[there])
-            there[there] = ok = projected.any(axis=1)
+            ok: npt.NDArray[np.bool_] = np.any(projected, axis=1)
+            there[there] = ok
             kept = [row for row, is_there in zip(kept, ok.tolist(), strict=True) if is_there]
             index.upsert_many(projected[ok], kept, numbers[there])
         index.remove_many(numbers[~there])
