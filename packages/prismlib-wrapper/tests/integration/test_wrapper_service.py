@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
@@ -18,11 +19,10 @@ from chorus_fabric import (
     InvalidCallError,
     NotAllowedError,
     NotReadyError,
-    QueryCall,
     ServiceClient,
-    WriteCall,
     WrongStateError,
 )
+from chorus_fabric.v1 import wrapper_pb2
 
 WRITES = '[write]\ntables = ["products"]\n'
 
@@ -31,24 +31,30 @@ def is_streaming(told: dict[str, Any]) -> bool:
     return bool(told["state"] == "streaming" and told["log"]["complete"])
 
 
-def call(wrapper: Wrapper, work: Any) -> Any:
-    async def run() -> Any:
-        config = ClientConfig(host="127.0.0.1", port=wrapper.port, tenant_id=TENANT)
-        async with ServiceClient(config) as client:
-            return await work(client)
-
-    return asyncio.run(run())
+@contextlib.contextmanager
+def client_of(wrapper: Wrapper) -> Iterator[ServiceClient]:
+    client = ServiceClient(ClientConfig(host="127.0.0.1", port=wrapper.port, tenant_id=TENANT))
+    try:
+        client.hello()
+        yield client
+    finally:
+        client.close()
 
 
 def write(
-    wrapper: Wrapper, row_id: str, *, wait_s: float = 20, table: str = "", **values: Any
+    wrapper: Wrapper, row_id: str, *, wait_ms: int = 20_000, table: str = "", **values: Any
 ) -> Any:
-    return call(
-        wrapper,
-        lambda client: client.write(
-            WriteCall(table=table, row_id=row_id, values=values, wait_s=wait_s)
-        ),
+    body = wrapper_pb2.WriteBody(
+        table=table, row_id=row_id, values=json.dumps(values).encode(), wait_ms=wait_ms
     )
+    with client_of(wrapper) as client:
+        return client.write(body, timeout_s=30)
+
+
+def search(wrapper: Wrapper, *, where: Any = None, **asked: Any) -> Any:
+    body = wrapper_pb2.QueryBody(where=json.dumps(where or {}).encode(), **asked)
+    with client_of(wrapper) as client:
+        return client.query(body, timeout_s=30)
 
 
 def test_writes(shop: Database, wrapper: Wrapper) -> None:
@@ -58,19 +64,20 @@ def test_writes(shop: Database, wrapper: Wrapper) -> None:
         wrapper.wait(is_streaming)
         done = write(wrapper, "42", name="Widget Pro", price=29.99, stock=150)
         assert done.row_id == "42"
-        assert done.event_id == f"{done.epoch}-{done.seq}"
+        assert done.event_id == f"{done.position.epoch}-{done.position.seq}"
         # Whoever has applied everything up to there has seen it.
-        eventually(lambda: replica.position.seq >= done.seq)
+        eventually(lambda: replica.position.seq >= done.position.seq)
         assert replica.columns("products")["42"]["name"] == "Widget Pro"
         # Some columns of a row that is there, and what SQL would make of a bad name.
         again = write(wrapper, "42", stock=7)
-        assert (again.epoch, again.seq > done.seq) == (done.epoch, True)
+        assert again.position.epoch == done.position.epoch
+        assert again.position.seq > done.position.seq
         hostile = "'); DROP TABLE products; --"
         write(wrapper, "43", name=hostile)
         assert_equal(replica, shop.admin_dsn)
         assert replica.columns("products")["42"]["stock"] == 7
         assert replica.columns("products")["43"]["name"] == hostile
-        assert write(wrapper, "44", wait_s=0, name="x").seq == 0
+        assert write(wrapper, "44", wait_ms=0, name="x").position.seq == 0
 
         for error, row_id, values, said in (
             (InvalidCallError, "1", {"nmae": "x"}, "did you mean name?"),
@@ -104,7 +111,7 @@ def test_a_locked_row_is_not_waited_for_for_ever(shop: Database, wrapper: Wrappe
             with pytest.raises(NotReadyError, match="locked too long"):
                 write(wrapper, "1", name="b")
         holder.close()
-        assert write(wrapper, "1", name="b").seq > 0
+        assert write(wrapper, "1", name="b").position.seq > 0
 
 
 def test_writers_of_one_row_each_see_their_own(shop: Database, wrapper: Wrapper) -> None:
@@ -117,7 +124,7 @@ def test_writers_of_one_row_each_see_their_own(shop: Database, wrapper: Wrapper)
         def write_some(who: int) -> None:
             for n in range(8):
                 done = write(wrapper, "1", name=f"{who}-{n}")
-                results.append((done.seq, f"{who}-{n}"))
+                results.append((done.position.seq, f"{who}-{n}"))
 
         threads = [threading.Thread(target=write_some, args=(who,)) for who in range(3)]
         for thread in threads:
@@ -137,22 +144,23 @@ def test_queries(shop: Database, wrapper: Wrapper) -> None:
         "(2, 'a fast laptop computer', 900, 2, NULL), (3, 'a novel about the sea', 8, 1, NULL)"
     )
 
-    def search(**asked: Any) -> Any:
-        return call(wrapper, lambda client: client.query(QueryCall(**asked)))
-
     with wrapper:
         wrapper.wait(is_streaming)
-        found = search(text="clothes against the cold", top_k=2)
-        assert [row.row_id for row in found.rows][0] == "1"
-        assert json.loads(found.rows[0].columns)["price"] == "10.00"
-        assert found.rows[0].table.endswith("public.products")
-        assert [row.row_id for row in search(text="jacket", where={"stock": 2}).rows] == ["2"]
+        found = search(wrapper, text="clothes against the cold", top_k=2)
+        assert found.matches[0].row_id == "1"
+        assert json.loads(found.matches[0].columns)["price"] == "10.00"
+        assert found.matches[0].table.endswith("public.products")
+        assert [
+            row.row_id for row in search(wrapper, text="jacket", where={"stock": 2}).matches
+        ] == ["2"]
         shop.execute("DELETE FROM products WHERE id = 1")
-        eventually(lambda: "1" not in {row.row_id for row in search(text="jacket").rows})
+        eventually(
+            lambda: "1" not in {row.row_id for row in search(wrapper, text="jacket").matches}
+        )
         with pytest.raises(InvalidCallError, match="tables: "):
-            search(text="x", table="nothing")
+            search(wrapper, text="x", table="nothing")
         with pytest.raises(InvalidCallError, match="the rows are of wordllama"):
-            search(text="x", model_id="other")
+            search(wrapper, text="x", model_id="other")
 
 
 def test_another_text_is_made_beside_the_old(shop: Database, wrapper: Wrapper) -> None:
