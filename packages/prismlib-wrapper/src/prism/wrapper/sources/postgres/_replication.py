@@ -156,10 +156,15 @@ class ReplicationConnection:
         """Begin the stream: changes of transactions that commit at or after `lsn`."""
         told = ", ".join(f"{identifier(k)} {literal(v)}" for k, v in options.items())
         command = f"START_REPLICATION SLOT {identifier(slot)} LOGICAL {format_lsn(lsn)} ({told})"
-        result = self._connection.exec_(command.encode())
-        if result.status != pq.ExecStatus.COPY_BOTH:
-            raise self._refused(result)
-        self._connection.nonblocking = 1
+        try:
+            with self._lock:
+                self._check_open()
+                result = self._connection.exec_(command.encode())
+                if result.status != pq.ExecStatus.COPY_BOTH:
+                    raise self._refused(result)
+                self._connection.nonblocking = 1
+        except psycopg.Error as error:
+            raise explain(error, sqlstate=None, doing="the connection was lost") from None
         self.log_end = lsn
         self._speaker = threading.Thread(
             target=self._speak_until_closed, name="prism-pg-status", daemon=True
@@ -319,6 +324,7 @@ class ReplicationConnection:
             while (result := connection.get_result()) is not None:
                 results.append(result)
         except psycopg.Error as error:
+            self._check_open()
             raise explain(error, sqlstate=None, doing="the connection was lost") from None
         for result in results:
             if result.status == pq.ExecStatus.TUPLES_OK and result.ntuples:
