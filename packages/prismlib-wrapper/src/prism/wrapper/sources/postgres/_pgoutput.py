@@ -370,6 +370,25 @@ class RowReader:
         values: list[Value] = []
         append, unpack = values.append, _VALUE.unpack_from
         size = len(payload)
+        # Nearly all rows are texts alone: a loop for those, and the whole one for the others.
+        begin = at
+        try:
+            for _ in range(count):
+                kind, length = unpack(payload, at)
+                if kind != 116:  # t
+                    break
+                at += 5
+                end = at + length
+                append(payload[at:end].decode())
+                at = end
+            else:
+                if at > size:
+                    raise _broken(payload)
+                return tuple(values), at
+        except (struct.error, UnicodeDecodeError):
+            pass
+        values.clear()
+        at = begin
         for _ in range(count):
             kind = payload[at]
             if kind == 116:  # t
