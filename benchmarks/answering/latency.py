@@ -101,12 +101,14 @@ def filled(vectors: KeptVectors, *, entries: int, probes: int, track: Track) -> 
         for request in track(_until(lambda: len(stored) >= entries, rest)):
             question = Question(model, request)
             answer = cache.get_or_call(request.text, question.call)
-            if answer in question.own_answers:
+            # What an admission rule refuses is not stored.
+            if answer in question.own_answers and cache.lookup(request.text).hit:
                 stored[request.text] = answer
         enough = _until(lambda: min(len(hits), len(misses)) >= 2 * probes, rest)
         for request in islice(enough, looked_up):
-            kind = hits if cache.lookup(request.text).hit else misses
-            kind.append(request)
+            found = cache.lookup(request.text)
+            if found.explanation.decision != "refused":
+                (hits if found.hit else misses).append(request)
         yield Filled(cache, model, vectors, stored, hits[: 2 * probes], misses[: 2 * probes])
 
 

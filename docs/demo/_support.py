@@ -130,7 +130,8 @@ class Support:
         nearest = replace(why, candidates=why.candidates[:SHOWN_CANDIDATES])
         cosines = {candidate.question: candidate.cosine for candidate in why.candidates}
         return Explained(
-            kind=why.decision,
+            # What an admission rule refuses is answered by the model, as a miss is.
+            kind="miss" if why.decision == "refused" else why.decision,
             matched=why.matched,
             cosine=cosines.get(why.matched) if why.matched else None,
             reason=why.reason,

@@ -88,22 +88,22 @@ def test_explain_and_lookup_count_as_nothing(cache: PrismCache) -> None:
     assert cache.lookup("what is up").hit
     assert cache.explain("what is up").decision == "exact"
     assert cache.explain("what is up please").decision == "similar"
-    assert cache.explain("is order 5501 here").decision == "miss"
+    assert cache.explain("does error 5501 come").decision == "miss"
     assert cache.metrics().requests == cache.metrics().hits == 0
 
 
 def test_a_guard_that_forbade_a_hit_is_counted_and_explained(cache: PrismCache) -> None:
-    cache.put("where is my order 5501 now", "on its way")
-    assert cache.get_or_call("where is my order 5502 now", lambda: "delivered") == "delivered"
+    cache.put("what does error 5501 mean here", "a lost parcel")
+    assert cache.get_or_call("what does error 5502 mean here", lambda: "a lost key") == "a lost key"
     assert cache.metrics().vetoes == {"number": 1}
-    text = str(cache.explain("where is my order 5503 now"))
+    text = str(cache.explain("what does error 5503 mean here"))
     assert "asked about 5503, stored about 550" in text
 
 
 def test_a_plain_threshold_decides_by_cosine(build: Build) -> None:
     cache = build(similarity_threshold=0.5)
-    cache.put("where is my order 5501 now", "on its way")
-    assert cache.lookup("where is my order 5502 now").hit
+    cache.put("what does error 5501 mean here", "a lost parcel")
+    assert cache.lookup("what does error 5502 mean here").hit
 
 
 def test_the_decorator(cache: PrismCache, model: Model) -> None:

@@ -157,7 +157,8 @@ def test_a_quick_run_measures_and_compares(tmp_path):
             metrics = tally["metrics"]
             assert metrics["requests"] == tally["requests"]
             assert metrics["hits"] == tally["hits"]
-            assert tally["calls"] == metrics["misses"] + tally["checks"]
+            own_calls = metrics["misses"] + metrics["refused"]
+            assert tally["calls"] == own_calls + tally["checks"]
 
     kinds = {row["what"] for row in document["latencies"]}
     assert {"exact hit", "decision alone", "hit with embedding", "a miss adds"} <= kinds

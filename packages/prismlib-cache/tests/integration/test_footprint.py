@@ -32,8 +32,12 @@ SDKS = {
 PROGRAM = """
 import json, sys, time
 began = time.process_time()
+import numpy
+halfway = time.process_time()
 import prism.cache
-print(json.dumps([time.process_time() - began, sorted({m.split(".")[0] for m in sys.modules})]))
+ended = time.process_time()
+loaded = sorted({m.split(".")[0] for m in sys.modules})
+print(json.dumps([(ended - halfway) / (halfway - began), loaded]))
 """
 
 
@@ -46,8 +50,9 @@ def test_importing_is_quick_and_pulls_in_no_sdk(tmp_path: Path) -> None:
         for _ in range(6)
     ]
     assert not SDKS & set(runs[0][1])
-    # Processor time, the best of six: what else the machine does is not the package's time.
-    assert min(seconds for seconds, _ in runs) < 0.2
+    # Beside numpy, which it needs, so that the machine's speed does not count; processor time and
+    # the best of six, so that what else the machine does hardly does.
+    assert min(ratio for ratio, _ in runs) < 1.2
 
 
 def test_a_thousand_tenants_share_one_model() -> None:

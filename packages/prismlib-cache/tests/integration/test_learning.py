@@ -23,7 +23,7 @@ WORDINGS = (
     "in the settings {topic} {topic} {topic} page",
 )
 TOPICS = ("billing", "shipping", "passwords", "invoices", "refunds")
-WAYS = ("tell me about {topic}", "tell me more about {topic} now", "what about {topic} then")
+WAYS = ("tell me about {topic}", "tell me more about {topic} now", "words about {topic} then")
 
 
 class Rewording:
@@ -278,7 +278,7 @@ def test_a_damaged_note_is_as_good_as_none(build: Build, tmp_path: Path) -> None
         store.note(tenant, dict.fromkeys(store.notes(tenant), b"nonsense that fits nowhere"))
     again = build(path=path)
     assert again.explain("tell me about billing please").required_by == "experience"
-    assert again.get_or_call("who is it", lambda: "me") == "me"
+    assert again.get_or_call("who is there", lambda: "me") == "me"
 
 
 def test_learning_that_fails_or_lags_fails_no_question(
@@ -306,7 +306,7 @@ def test_learning_that_fails_or_lags_fails_no_question(
 
 def test_a_closed_cache_learns_no_more(build: Build) -> None:
     cache = build()
-    cache.get_or_call("who is it", lambda: "me")
+    cache.get_or_call("who is there", lambda: "me")
     cache.close()
     cache.close()
     assert not cache.settle(0.1)
@@ -318,7 +318,7 @@ def test_scopes_of_one_family_learn_together(build: Build) -> None:
         view = cache.scope(history=[f"turn {number}"])
         view.get_or_call("where is the wooden house", lambda: "left")
         view.get_or_call("where is the haunted castle", lambda: "right")
-    cache.scope(system_prompt="be kind").get_or_call("who is it", lambda: "me")
+    cache.scope(system_prompt="be kind").get_or_call("who is there", lambda: "me")
     assert cache.settle()
     families = cache._engine._learner._families  # type: ignore[union-attr]
     assert sorted(f.calibrator.labels for f in families.values()) == [0, 3]

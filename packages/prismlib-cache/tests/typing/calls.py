@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import assert_type
 
-from prism.cache import Explanation, Lookup, PrismCache, Reply, ScopedCache, Usage
+from prism.cache import (
+    ADMISSION_RULES,
+    AdmissionRule,
+    Explanation,
+    Lookup,
+    PrismCache,
+    Reply,
+    ScopedCache,
+    Usage,
+)
 
 
 def text() -> str:
@@ -40,6 +49,15 @@ def sync_calls(cache: PrismCache) -> None:
     assert_type(cache.lookup("what is up"), Lookup)
     assert_type(cache.explain("what is up"), Explanation)
     assert_type(cache.scope(system_prompt="be brief"), ScopedCache)
+    assert_type(cache.scope(user="ann"), ScopedCache)
+    assert_type(cache.conversation([{"role": "user", "content": "hi"}]), tuple[ScopedCache, str])
+    assert_type(cache.get_or_call("what is up", text, admit=True), str)
+    assert_type(cache.explain("what is up", admit=True), Explanation)
+
+
+def rules() -> PrismCache:
+    own = AdmissionRule(name="short", reason="too short", matches=lambda text: len(text) < 3)
+    return PrismCache.build("tests", "gpt-4o", admission=(*ADMISSION_RULES, own))
 
 
 async def async_calls(cache: PrismCache) -> None:
@@ -56,3 +74,9 @@ def decorated(cache: PrismCache) -> None:
         return f"{question} {language}"
 
     assert_type(ask("what is up", language="de"), str)
+
+    @cache.cached(admit=True)
+    def act(question: str) -> str:
+        return question
+
+    assert_type(act("what is up"), str)

@@ -17,9 +17,6 @@ from prismresonance._arguments import (
     whole_number,
 )
 from prismresonance._arranger import Arranger
-from prismresonance._files.folder import DiskFolder
-from prismresonance._files.load import load
-from prismresonance._files.save import Content
 from prismresonance._files.saver import Saver
 from prismresonance._filters import parse_where
 from prismresonance._kernels.compiler import COMPILER
@@ -48,6 +45,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from prismresonance._chunks import Chunk
+    from prismresonance._files.save import Content
     from prismresonance._kernels.interface import Kernels
     from prismresonance._search import Question
     from prismresonance._snapshot import Snapshot
@@ -464,6 +462,9 @@ class WaveIndex:
             us if ids are texts), and the lists of an indexed field (with `where=` on one; 3 us a
             row).
         """
+        from prismresonance._files.folder import DiskFolder
+        from prismresonance._files.load import load
+
         place = Path(path).resolve()
         loaded = load(DiskFolder(place), path=str(place), verify=verify)
         manifest = loaded.state.manifest
@@ -564,6 +565,8 @@ class WaveIndex:
         return named, replaced
 
     def _content(self) -> Content:
+        from prismresonance._files.save import Content
+
         snapshot, next_id = self._table.held()
         return Content(
             snapshot,

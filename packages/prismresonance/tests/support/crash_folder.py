@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import prismresonance._files.saver as saver_module
-import prismresonance._index as index_module
+import prismresonance._files.folder as folder_module
 
 
 class KilledError(BaseException):
@@ -43,8 +42,7 @@ class CrashFolder:
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         """Let indexes save to it and open it, whatever path they are given."""
-        for module in (saver_module, index_module):
-            patch.setattr(module, "DiskFolder", lambda path: self)
+        patch.setattr(folder_module, "DiskFolder", lambda path: self)
 
     def fail(self, *, at: int, by: BaseException, late: bool = False) -> None:
         """Let the operation `at` raise; `late`, after it was done."""

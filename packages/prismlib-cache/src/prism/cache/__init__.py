@@ -5,6 +5,8 @@ Begin with `PrismCache.build` and `PrismCache.get_or_call`.
 
 import logging as _logging
 
+from prism.cache._admission.defaults import ADMISSION_RULES
+from prism.cache._admission.rule import AdmissionRule
 from prism.cache._cache import PrismCache
 from prism.cache._explanation import Explanation, Lookup
 from prism.cache._guards import Objection
@@ -28,6 +30,8 @@ from prism.cache.errors import (
 from prism.cache.store import MemoryStore, SQLiteStore, Store
 
 __all__ = [
+    "ADMISSION_RULES",
+    "AdmissionRule",
     "CacheClosedError",
     "CacheConfigurationError",
     "CacheMetrics",

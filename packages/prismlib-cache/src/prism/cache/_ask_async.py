@@ -33,13 +33,16 @@ async def ask(
     """Answer a question; see `ScopedCache.aget_or_call`."""
     call = engine.begin(scope, query, call_fn, options)
     if options.bypass:
-        return engine.formed(call, (await _invoke(engine, call, call_fn))[0].answer, areplay)
+        return await _call_alone(engine, call, call_fn)
     if engine.is_behind:
         await run_in_pool("store", engine.catch_up)
     engine.find_exact(call)
+    is_admitted = engine.admits(call)
     served = engine.serve(call, areplay)
     if served is not NOT_SERVED:
         return served
+    if not is_admitted:
+        return await _call_alone(engine, call, call_fn)
     turn = await engine.flights.ajoin(call.flight, timeout_s=engine.settings.wait_timeout_s)
     if isinstance(turn, Shared):
         served = engine.serve_shared(call, turn.result, asyncio.get_running_loop())
@@ -68,6 +71,12 @@ async def ask(
             engine.share_finding(call, lead)
             return served
         return await _call_model(engine, call, call_fn, lead)
+
+
+async def _call_alone(engine: Engine, call: Call, call_fn: Callable[[], object]) -> object:
+    """Call the model for this caller, and store nothing."""
+    reply, _ = await _invoke(engine, call, call_fn)
+    return engine.alone(call, reply.answer, areplay)
 
 
 async def _call_model(

@@ -31,12 +31,15 @@ def ask(
         raise CallError("call_fn is async: await aget_or_call instead")
     call = engine.begin(scope, query, call_fn, options)
     if options.bypass:
-        return engine.formed(call, _invoke(engine, call, call_fn)[0].answer, replay)
+        return _call_alone(engine, call, call_fn)
     engine.catch_up()
     engine.find_exact(call)
+    is_admitted = engine.admits(call)
     served = engine.serve(call, replay)
     if served is not NOT_SERVED:
         return served
+    if not is_admitted:
+        return _call_alone(engine, call, call_fn)
     turn = engine.flights.join(call.flight, timeout_s=engine.settings.wait_timeout_s)
     if isinstance(turn, Shared):
         served = engine.serve_shared(call, turn.result, None)
@@ -60,6 +63,12 @@ def ask(
             engine.share_finding(call, lead)
             return served
         return _call_model(engine, call, call_fn, lead)
+
+
+def _call_alone(engine: Engine, call: Call, call_fn: Callable[[], object]) -> object:
+    """Call the model for this caller, and store nothing."""
+    reply, _ = _invoke(engine, call, call_fn)
+    return engine.alone(call, reply.answer, replay)
 
 
 def _call_model(

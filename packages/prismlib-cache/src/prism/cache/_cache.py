@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from prism.cache._admission.defaults import ADMISSION_RULES
+from prism.cache._admission.rule import AdmissionRule, check_rules
 from prism.cache._engine import Engine
 from prism.cache._judging import Judge
 from prism.cache._metrics import CacheMetrics
@@ -45,6 +47,7 @@ class PrismCache(ScopedCache):
         ttl_s: float | None = None,
         max_bytes: int = 256 * 2**20,
         max_entries: int = 100_000,
+        admission: Iterable[AdmissionRule] | None = ADMISSION_RULES,
         wait_timeout_s: float = 60.0,
         embedder: Embedder | None = None,
         clock: Callable[[], float] = time.time,
@@ -71,6 +74,8 @@ class PrismCache(ScopedCache):
             ttl_s: See `CacheSettings`.
             max_bytes: Likewise.
             max_entries: Likewise.
+            admission: Rules for what is not cached; `None` or `()` for no rules. To change the
+                default, leave rules of `ADMISSION_RULES` out or add some of your own.
             wait_timeout_s: Likewise.
             embedder: What turns questions into vectors; all-MiniLM-L6-v2 int8 if `None`.
             clock: Seconds since the epoch; for tests.
@@ -93,6 +98,7 @@ class PrismCache(ScopedCache):
             ttl_s=ttl_s,
             max_bytes=max_bytes,
             max_entries=max_entries,
+            admission=check_rules(admission),
             wait_timeout_s=wait_timeout_s,
         )
         if judge is not None and not callable(judge):

@@ -13,6 +13,7 @@ from prism.cache._flights.streams import SharedStream
 from prism.cache._pricing import Usage
 from prism.cache._scope import Scope
 from prism.cache._settings import check_tags, check_ttl
+from prism.cache.errors import CacheConfigurationError
 
 __all__ = ["NOT_SERVED", "AskOptions", "Call", "Outcome", "Replay", "in_form"]
 
@@ -31,6 +32,7 @@ class AskOptions:
     tags: tuple[str, ...]
     bypass: bool
     stream: bool | None
+    admit: bool
 
     @classmethod
     def of(
@@ -40,19 +42,30 @@ class AskOptions:
         tags: Iterable[str] = (),
         bypass: bool = False,
         stream: bool | None = None,
+        admit: bool | None = None,
     ) -> AskOptions:
         """Check the choices.
 
         Raises:
             CacheConfigurationError: One of them makes no sense.
         """
-        if ttl_s is None and tags == () and not bypass and stream is None:
+        if ttl_s is None and tags == () and not bypass and stream is None and admit is None:
             return _DEFAULTS
         check_ttl(ttl_s)
-        return cls(ttl_s=ttl_s, tags=check_tags(tags), bypass=bypass, stream=stream)
+        if admit not in (None, True, False):
+            raise CacheConfigurationError(f"admit must be True, False or None, not {admit!r}")
+        if admit and bypass:
+            raise CacheConfigurationError("admit=True and bypass=True exclude each other")
+        return cls(
+            ttl_s=ttl_s,
+            tags=check_tags(tags),
+            bypass=bypass or admit is False,
+            stream=stream,
+            admit=bool(admit),
+        )
 
 
-_DEFAULTS = AskOptions(ttl_s=None, tags=(), bypass=False, stream=None)
+_DEFAULTS = AskOptions(ttl_s=None, tags=(), bypass=False, stream=None, admit=False)
 
 
 @dataclass(slots=True)

@@ -26,6 +26,7 @@ def cached(
     function: Callable[Parameters, Answer],
     *,
     name: str | None = None,
+    admit: bool | None = None,
 ) -> Callable[Parameters, Answer]:
     """Wrap `function` so that the cache answers for it; see `ScopedCache.cached`."""
     signature = inspect.signature(function)
@@ -40,7 +41,7 @@ def cached(
         )
     question_name = first.name
     is_stream = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
-    options = AskOptions.of(stream=True if is_stream else None)
+    options = AskOptions.of(stream=True if is_stream else None, admit=admit)
     identity = _identity(function) if name is None else name
 
     def split(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Scope, str]:

@@ -1,7 +1,7 @@
 """The steps of asking, as far as threads and coroutines take them alike, and everything but asking.
 
-    catch up ─▶ exact ─▶ flight ─▶ exact again ─▶ embed, similar ─▶ call ─▶ store ─▶ share
-                  │hit      │shared      │hit              │hit
+    catch up ─▶ exact ─▶ rules ─▶ flight ─▶ exact again ─▶ embed, similar ─▶ call ─▶ store ─▶ share
+                  │hit     │refused  │shared      │hit              │hit
 
 `_ask_sync` and `_ask_async` walk these steps and differ only in how they wait. What goes wrong on
 the way, other than in `call_fn`, is counted and logged, and the walk goes on as if nothing had been
@@ -31,7 +31,7 @@ from prism.cache._learner import Learner
 from prism.cache._metrics import NOTHING_LEARNED, CacheMetrics, Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
 from prism.cache._reply import Reply
-from prism.cache._scope import Scope
+from prism.cache._scope import Scope, vouched_key
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Kept, Shelf
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError
@@ -92,6 +92,7 @@ class Engine:
             shelf=self._shelf,
             embedder=embedder,
             rule_of=None if self._learner is None else self._learner.rule_of,
+            rule_failed=self._rule_failed,
         )
         self._is_closed = False
         hold_over_fork(self, self._ledger.lock, self._prices.lock, self._check_prices.lock)
@@ -124,6 +125,21 @@ class Engine:
     def find_exact(self, call: Call) -> None:
         """Look for the same text. Microseconds."""
         self._finder.find_exact(call.finding)
+
+    def admits(self, call: Call) -> bool:
+        """Ask the admission rules; never raises.
+
+        Where they refuse, the model is called for this caller alone and nothing is stored, unless
+        the finding has what a caller put under this very text.
+        """
+        if call.options.admit:
+            return True
+        is_admitted = True
+        with self._survive("admission"):
+            is_admitted = self._finder.admit(call.scope, call.query, call.finding)
+            if (rule := call.finding.held) is not None and call.finding.entry is None:
+                self._ledger.hold(rule.name)
+        return is_admitted
 
     def find_similar(self, call: Call) -> None:
         """Look for another wording if the same text was not found. Milliseconds; never raises."""
@@ -236,11 +252,14 @@ class Engine:
         self._count_miss(call)
 
     def formed(self, call: Call, answer: object, replayed: Replay) -> object:
-        """Give the model's own answer in the caller's form, and count what was bypassed."""
-        if call.options.bypass:
-            self._ledger.count("bypassed")
+        """Give the model's own answer in the caller's form."""
         is_chunks = isinstance(answer, (Iterator, AsyncIterator))
         return replayed((answer,)) if call.options.stream and not is_chunks else answer
+
+    def alone(self, call: Call, answer: object, replayed: Replay) -> object:
+        """Give the model's own answer, in which the cache had no part, and count it."""
+        self._ledger.count("bypassed" if call.options.bypass else "refused")
+        return self.formed(call, answer, replayed)
 
     def abandon(self, lead: Lead[Outcome] | None, error: BaseException | None) -> None:
         """End a stream that will not be complete."""
@@ -254,11 +273,11 @@ class Engine:
         self._ledger.error("stream")
         _log.warning("the cache failed at the end of a stream", exc_info=error)
 
-    def lookup(self, scope: Scope, query: str) -> Lookup:
+    def lookup(self, scope: Scope, query: str, *, admit: bool = False) -> Lookup:
         """See `ScopedCache.lookup`."""
         self._check(query)
         self.catch_up()
-        finding, explanation = self._finder.explain(scope, query)
+        finding, explanation = self._finder.explain(scope, query, admit=admit)
         entry = finding.entry
         if entry is not None:
             with self._survive("answer"):
@@ -282,7 +301,12 @@ class Engine:
             )
         finding = self._finder.unsought(scope, query)
         removals = self._shelf.removal_count
-        finding.vector = self._finder.embed(query)
+        if not options.admit and not self._finder.admit(scope, query, finding):
+            # The caller's word is about this very text: there it is found in spite of the rule.
+            finding.key = vouched_key(scope, query)
+            finding.held = None
+        if finding.held is None:
+            finding.vector = self._finder.embed(query)
         call = Call(scope, query, options, finding, time.perf_counter(), removals)
         kept = self._shelf.keep(self._record(call, Reply(answer, usage), encoded), since=removals)
         if kept is Kept.TOO_LARGE:
@@ -304,8 +328,8 @@ class Engine:
     def remove_text(self, scope: Scope, query: str) -> bool:
         """Remove the answer to this very text."""
         self._check(query)
-        key = self._finder.unsought(scope, query).key
-        return self._shelf.remove(lambda entry: entry.key == key) > 0
+        keys = (self._finder.unsought(scope, query).key, vouched_key(scope, query))
+        return self._shelf.remove(lambda entry: entry.key in keys) > 0
 
     def remove_wrong(self, scope: Scope, query: str) -> bool:
         """Remove what this question would be answered with, in whatever words it is stored."""
@@ -363,6 +387,10 @@ class Engine:
                 self._learner.came(call.scope.family)
             else:
                 self._learner.served(call, call.again)
+
+    def _rule_failed(self, error: Exception) -> None:
+        with self._survive("admission"):
+            raise error
 
     def _check(self, query: str) -> None:
         if self._is_closed:

@@ -19,7 +19,8 @@ class Explanation:
 
     Attributes:
         question: As it was asked.
-        decision: `exact` for the same text, `similar` for another wording, else `miss`.
+        decision: `exact` for the same text, `similar` for another wording, `refused` where an
+            admission rule keeps the question from being looked up, else `miss`.
         reason: The decision in one sentence.
         matched: The stored question whose answer is served; `None` on a miss.
         required: Score a hit needs; a cosine if `similarity_threshold` is set, infinite while too
@@ -31,12 +32,14 @@ class Explanation:
             under this rule; `None` while nothing is known.
         error_bound: Upper confidence bound of that; at most `max_error` from 600 labels on.
         labels: Questions of this scope whose truth is known and rests behind the rule.
+        admission_rule: The rule that refuses the question, or lets only the same text hit; `None`
+            if there is none, or the same text was found.
         candidates: The nearest stored questions, judged, the nearest first. Empty when the exact
             tier decided, or when nothing is stored in this scope.
     """
 
     question: str
-    decision: Literal["exact", "similar", "miss"]
+    decision: Literal["exact", "similar", "miss", "refused"]
     reason: str
     matched: str | None = None
     required: float | None = None
@@ -45,6 +48,7 @@ class Explanation:
     error_estimate: float | None = None
     error_bound: float | None = None
     labels: int = 0
+    admission_rule: str | None = None
     candidates: tuple[Judgement, ...] = ()
 
     def __str__(self) -> str:

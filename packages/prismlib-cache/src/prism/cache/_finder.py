@@ -10,12 +10,13 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from prism.cache._admission.rule import AdmissionRule, Gate
 from prism.cache._calibration.experience import required_score
 from prism.cache._calibration.rule import Rule
 from prism.cache._evidence import careful_weights
 from prism.cache._explanation import Explanation
 from prism.cache._guards import GUARDS, STRICT_GUARDS
-from prism.cache._scope import Scope, question_key
+from prism.cache._scope import Scope, question_key, vouched_key
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Shelf
 from prism.cache._verdict import Candidate, Judgement, Policy, judge
@@ -49,6 +50,7 @@ class Finding:
         judged: The candidates that were judged, the nearest first.
         best: The one that was held against the bar, with the judgement on it.
         rule: The rule that decided; `None` before that, and with a plain threshold.
+        held: The admission rule that holds the question back; `None` if it is admitted.
     """
 
     key: bytes
@@ -59,6 +61,7 @@ class Finding:
     judged: tuple[Judgement, ...] = ()
     best: tuple[Entry, Judgement] | None = None
     rule: Rule | None = None
+    held: AdmissionRule | None = None
 
     @property
     def blocking_guard(self) -> str | None:
@@ -79,6 +82,7 @@ class Finder:
         shelf: Where entries are.
         embedder: What makes vectors.
         rule_of: Gives the rule in force for a family of scopes; the fixed one if `None`.
+        rule_failed: Told of what an admission rule raised.
     """
 
     def __init__(
@@ -88,12 +92,15 @@ class Finder:
         shelf: Shelf,
         embedder: Embedder,
         rule_of: Callable[[bytes], Rule] | None = None,
+        rule_failed: Callable[[Exception], object],
     ) -> None:
         self._shelf = shelf
         self._embedder = embedder
         # Asking a protocol at each question would take a tenth of the decision's time.
         self._is_selective = isinstance(embedder, SelectiveEmbedder)
         self._threshold = settings.similarity_threshold
+        self._gate = Gate(settings.admission)
+        self._rule_failed = rule_failed
         self._guards = STRICT_GUARDS if settings.strict else GUARDS
         fixed = Rule(weights=careful_weights(), bar=required_score(settings.max_error))
         self._rule_of = rule_of if rule_of is not None else lambda _: fixed
@@ -106,6 +113,27 @@ class Finder:
         """Look for the same text and note it in `finding`. Cost: microseconds."""
         finding.entry = self._shelf.exact(finding.key)
         finding.is_exact = finding.entry is not None
+
+    def admit(self, scope: Scope, question: str, finding: Finding) -> bool:
+        """Ask the admission rules about a question that was looked up by its text.
+
+        What they refuse finds only what its caller put under this very text. An entry that was
+        found is asked about once: the rules say the same of the same text in the same scope.
+
+        Returns:
+            Whether the cache takes part; if not, `finding` has the rule, and what was put.
+        """
+        entry = finding.entry
+        if entry is not None and entry.is_admitted:
+            return True
+        finding.held = rule = self._gate.holding(question, scope, failed=self._rule_failed)
+        if rule is None or rule.allows == "exact":
+            if entry is not None:
+                entry.is_admitted = True
+            return True
+        finding.entry = self._shelf.exact(vouched_key(scope, question))
+        finding.is_exact = finding.entry is not None
+        return False
 
     def find_similar(
         self, scope: Scope, question: str, finding: Finding, *, judges_all: bool = False
@@ -123,6 +151,8 @@ class Finder:
         Returns:
             The entry that answers it, if any.
         """
+        if finding.held is not None:
+            return None
         if finding.vector is None:
             finding.vector = self.embed(question)
         if finding.vector is None:
@@ -143,14 +173,36 @@ class Finder:
                 finding.entry = finding.best[0]
         return finding.entry
 
-    def explain(self, scope: Scope, question: str) -> tuple[Finding, Explanation]:
+    def explain(
+        self, scope: Scope, question: str, *, admit: bool = False
+    ) -> tuple[Finding, Explanation]:
         """Look a question up and tell everything that the decision rests on."""
         finding = self.unsought(scope, question)
         self.find_exact(finding)
+        is_admitted = admit or self.admit(scope, question, finding)
+        held = finding.held
+        if held is not None and not is_admitted and finding.entry is None:
+            return finding, Explanation(
+                question=question,
+                decision="refused",
+                reason=f"the {held.name} rule refuses it: {held.reason}",
+                admission_rule=held.name,
+            )
         if finding.entry is not None:
-            reason = "the same text was asked and answered before in this scope"
+            reason = (
+                "the same text was asked and answered before in this scope"
+                if is_admitted
+                else "an answer was put under this very text"
+            )
             return finding, Explanation(
                 question=question, decision="exact", reason=reason, matched=finding.entry.question
+            )
+        if held is not None:
+            return finding, Explanation(
+                question=question,
+                decision="miss",
+                reason=f"the {held.name} rule: {held.reason}",
+                admission_rule=held.name,
             )
         entry = self.find_similar(scope, question, finding, judges_all=True)
         rule = finding.rule

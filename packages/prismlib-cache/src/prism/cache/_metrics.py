@@ -32,7 +32,11 @@ class CacheMetrics:
         similar_hits: Answered from the store: another wording.
         shared_calls: Answered by a call that another caller had in flight for the same text.
         misses: Answered by a call of their own; a stream counts when it begins.
-        bypassed: Asked with `bypass=True`; the cache had no part in them.
+        bypassed: Asked with `bypass=True` or `admit=False`; the cache had no part in them.
+        refused: Answered by a call of their own, and not stored, since an admission rule refused
+            them.
+        held_back: Questions by the admission rule that refused them, or that kept a text that was
+            not stored from being compared with other wordings.
         calls: Calls to the model, failed ones included.
         failed_calls: Calls that raised or were cancelled, streams that broke off included.
         guarded: Misses whose best candidate had the score but met a guard's veto or penalty.
@@ -74,6 +78,8 @@ class CacheMetrics:
     shared_calls: int
     misses: int
     bypassed: int
+    refused: int
+    held_back: Mapping[str, int]
     calls: int
     failed_calls: int
     guarded: int
@@ -122,6 +128,7 @@ class CacheMetrics:
     def unanswered(self) -> int:
         """Questions without an answer yet, or whose call failed before it answered."""
         answered = self.hits + self.shared_calls + self.misses + self.bypassed
+        answered += self.refused
         return self.requests - answered
 
     @property
@@ -133,10 +140,12 @@ class CacheMetrics:
     def hit_rate(self) -> float:
         """Share of answered questions that cost no call of their own.
 
-        `(hits + shared_calls) / (hits + shared_calls + misses)`; 0 before the first answer.
+        `(hits + shared_calls) / (hits + shared_calls + misses + refused)`; 0 before the first
+        answer.
         """
         free = self.hits + self.shared_calls
-        return free / (free + self.misses) if free + self.misses else 0.0
+        answered = free + self.misses + self.refused
+        return free / answered if answered else 0.0
 
 
 @dataclass(slots=True)
@@ -146,6 +155,7 @@ class Ledger:
     counts: Counter[str] = field(default_factory=Counter)
     vetoes: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
+    held: Counter[str] = field(default_factory=Counter)
     # Re-entrant: a finalizer that counts may interrupt its own thread while it counts.
     lock: Any = field(default_factory=threading.RLock)
     _hit_s: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
@@ -161,6 +171,11 @@ class Ledger:
         with self.lock:
             self.counts["guarded"] += 1
             self.vetoes[guard] += 1
+
+    def hold(self, rule: str) -> None:
+        """Count a question that an admission rule held back."""
+        with self.lock:
+            self.held[rule] += 1
 
     def error(self, place: str) -> int:
         """Count a failure inside the cache that a question survived; give how many there were."""
@@ -185,18 +200,21 @@ class Ledger:
         with self.lock:
             counts, hit_s, overhead_s = self.counts.copy(), [*self._hit_s], [*self._overhead_s]
             vetoes, errors = dict(self.vetoes), dict(self.errors)
+            held = dict(self.held)
         counted = {
             name: counts[name]
             for name in (
                 "requests", "exact_hits", "similar_hits", "shared_calls", "misses", "bypassed",
-                "calls", "failed_calls", "guarded", "unstorable", "feedback_wrong", "evicted",
-                "expired", "labels", "unlabelled", "labels_dropped", "checks", "checks_wrong",
+                "refused", "calls", "failed_calls", "guarded", "unstorable", "feedback_wrong",
+                "evicted", "expired", "labels", "unlabelled", "labels_dropped", "checks",
+                "checks_wrong",
             )
         }  # fmt: skip
         return CacheMetrics(
             **counted,
             vetoes=vetoes,
             cache_errors=errors,
+            held_back=held,
             hit_latency_p50_s=_percentile(hit_s, 0.50),
             hit_latency_p95_s=_percentile(hit_s, 0.95),
             miss_overhead_p50_s=_percentile(overhead_s, 0.50),

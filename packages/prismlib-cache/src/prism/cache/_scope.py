@@ -17,7 +17,7 @@ from typing import TypeAlias
 from prism.cache._language.words import normalise
 from prism.cache.errors import ScopeError
 
-__all__ = ["Scope", "ScopeValue", "question_key", "tenant_key"]
+__all__ = ["Scope", "ScopeValue", "question_key", "tenant_key", "vouched_key"]
 
 ScopeValue: TypeAlias = (
     "str | bytes | int | float | bool | Sequence[ScopeValue] | Mapping[str, ScopeValue] | None"
@@ -36,6 +36,7 @@ class Scope:
         parameters: Temperature, response format and whatever else changes the answer.
         history: The conversation before this question, in the provider's message format.
         context: Anything else the answer rests on: retrieved documents, user role, locale.
+        user: Who asks, where the answer depends on that.
 
     Raises:
         ScopeError: A part holds something that cannot be turned into an exact key. The scope is
@@ -49,11 +50,12 @@ class Scope:
     parameters: ScopeValue = field(default=None, repr=False)
     history: ScopeValue = field(default=None, repr=False)
     context: ScopeValue = field(default=None, repr=False)
+    user: ScopeValue = field(default=None, repr=False)
     key: bytes = field(init=False, repr=False)
     """16 bytes: the digest of all parts."""
     family: bytes = field(init=False, repr=False)
-    """16 bytes: the same without history and context. What a cache learns about its traffic holds
-    for a family: a conversation is too short to learn from."""
+    """16 bytes: the same without history, context and user. What a cache learns about its traffic
+    holds for a family: a conversation is too short to learn from."""
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(b"prism.cache scope 1")
@@ -63,9 +65,13 @@ class Scope:
                 raise ScopeError(f"{name} must be a string, not {type(value).__name__}")
         for name in (
             "tenant_id", "model", "system_prompt", "tools", "parameters", "history", "context",
+            "user",
         ):  # fmt: skip
             if name == "history":
                 object.__setattr__(self, "family", digest.copy().digest()[:16])
+            if name == "user" and self.user is None:
+                # The scopes of files from before there were users keep their digests.
+                continue
             try:
                 _feed(digest.update, getattr(self, name), name)
             except RecursionError:
@@ -81,6 +87,7 @@ class Scope:
         parameters: ScopeValue = None,
         history: ScopeValue = None,
         context: ScopeValue = None,
+        user: ScopeValue = None,
     ) -> Scope:
         """Give this scope with some parts set; what is `None` stays as it is."""
         return Scope(
@@ -91,6 +98,7 @@ class Scope:
             parameters=self.parameters if parameters is None else parameters,
             history=self.history if history is None else history,
             context=self.context if context is None else context,
+            user=self.user if user is None else user,
         )
 
 
@@ -102,6 +110,14 @@ def tenant_key(tenant_id: str) -> bytes:
 def question_key(scope: Scope, question: str) -> bytes:
     """32 bytes that stand for one question in its scope, whatever its case and spacing."""
     return hashlib.sha256(scope.key + _encode(normalise(question))).digest()
+
+
+def vouched_key(scope: Scope, question: str) -> bytes:
+    """32 bytes for what a caller put under a question that an admission rule refuses.
+
+    Another key than the question's own: what was stored there under other rules stays unseen.
+    """
+    return hashlib.sha256(b"vouched" + scope.key + _encode(normalise(question))).digest()
 
 
 def _encode(text: str) -> bytes:

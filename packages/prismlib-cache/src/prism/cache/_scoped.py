@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from prism.cache import _ask_async, _ask_sync
@@ -28,6 +28,7 @@ class AskKeywords(TypedDict, total=False):
     tags: Iterable[str]
     bypass: bool
     stream: bool | None
+    admit: bool | None
 
 
 class ScopedCache:
@@ -59,6 +60,7 @@ class ScopedCache:
         tags: Iterable[str] = (),
         bypass: bool = False,
         stream: bool | None = None,
+        admit: bool | None = None,
     ) -> object:
         """Answer from the cache, or call the model once and store what it says.
 
@@ -75,6 +77,9 @@ class ScopedCache:
             bypass: Call the model without asking the cache, and store nothing.
             stream: Whether the caller wants an iterator of chunks. `None` follows the model: what
                 it gave as a stream comes back as one.
+            admit: `True` caches a question that the admission rules would hold back, `False` calls
+                the model as `bypass` does; `None` leaves it to the rules. What they refuse is
+                asked of the model each time, by each caller, and not stored.
 
         Returns:
             The answer: what `call_fn` returned, or a fresh copy of what is stored. With streams an
@@ -82,11 +87,11 @@ class ScopedCache:
 
         Raises:
             CallError: `call_fn` is async, or the query is not a string.
-            CacheConfigurationError: `ttl_s` or `tags` make no sense.
+            CacheConfigurationError: `ttl_s`, `tags` or `admit` make no sense.
             CacheClosedError: The cache was closed.
             Exception: Whatever `call_fn` raises.
         """
-        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream, admit=admit)
         return _ask_sync.ask(self._engine, self._scope, query, call_fn, options)
 
     @overload
@@ -129,6 +134,7 @@ class ScopedCache:
         tags: Iterable[str] = (),
         bypass: bool = False,
         stream: bool | None = None,
+        admit: bool | None = None,
     ) -> object:
         """Answer from the cache, or call the model once and store what it says, from a coroutine.
 
@@ -136,21 +142,29 @@ class ScopedCache:
         it does not hold up the event loop; if it returns an awaitable, that is awaited on the loop.
         Streams of either kind come back as async iterators.
         """
-        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream)
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream, admit=admit)
         return await _ask_async.ask(self._engine, self._scope, query, call_fn, options)
 
     @overload
     def cached(
-        self, function: Callable[Parameters, Answer], *, name: str | None = None
+        self,
+        function: Callable[Parameters, Answer],
+        *,
+        name: str | None = None,
+        admit: bool | None = None,
     ) -> Callable[Parameters, Answer]: ...
 
     @overload
     def cached(
-        self, function: None = None, *, name: str | None = None
+        self, function: None = None, *, name: str | None = None, admit: bool | None = None
     ) -> Callable[[Callable[Parameters, Answer]], Callable[Parameters, Answer]]: ...
 
     def cached(
-        self, function: Callable[..., object] | None = None, *, name: str | None = None
+        self,
+        function: Callable[..., object] | None = None,
+        *,
+        name: str | None = None,
+        admit: bool | None = None,
     ) -> object:
         """Decorate a function whose first argument is the question.
 
@@ -162,35 +176,38 @@ class ScopedCache:
         Args:
             function: The function; `None` in the form `@cache.cached(name="...")`.
             name: Under which name it keeps its answers, in place of its module and name.
+            admit: As in `get_or_call`, for all its questions.
 
         Raises:
             CacheConfigurationError: The function has no parameter for the question, or is a method.
         """
         if function is None:
-            return lambda function: self.cached(function, name=name)
-        return cached(self._engine, self._scope, function, name=name)
+            return lambda function: self.cached(function, name=name, admit=admit)
+        return cached(self._engine, self._scope, function, name=name, admit=admit)
 
-    def lookup(self, query: str) -> Lookup:
+    def lookup(self, query: str, *, admit: bool = False) -> Lookup:
         """Say whether the cache would answer, with what and why, without calling anything.
 
-        Counts neither as a request nor as a hit.
+        Counts neither as a request nor as a hit. With `admit` the admission rules are not asked.
 
         Raises:
             CallError: The query is not a string.
             CacheClosedError: The cache was closed.
             Exception: The embedder failed.
         """
-        return self._engine.lookup(self._scope, query)
+        return self._engine.lookup(self._scope, query, admit=admit)
 
-    def explain(self, query: str) -> Explanation:
+    def explain(self, query: str, *, admit: bool = False) -> Explanation:
         """Say why the cache would or would not answer. Printing it gives a table.
 
+        With `admit` the admission rules are not asked.
+
         Raises:
             CallError: The query is not a string.
             CacheClosedError: The cache was closed.
             Exception: The embedder failed.
         """
-        return self._engine.lookup(self._scope, query).explanation
+        return self._engine.lookup(self._scope, query, admit=admit).explanation
 
     def put(
         self,
@@ -200,8 +217,13 @@ class ScopedCache:
         usage: Usage | None = None,
         ttl_s: float | None = None,
         tags: Iterable[str] = (),
+        admit: bool | None = None,
     ) -> None:
         """Store an answer that came from elsewhere.
+
+        Under a question that the admission rules refuse it is your word for this very text: only
+        the same text is answered with it. With `admit=True` it is stored as any other question is,
+        and found by those who ask with `admit=True`.
 
         Raises:
             CacheConfigurationError: The answer cannot be stored, or an argument makes no sense.
@@ -209,7 +231,7 @@ class ScopedCache:
             CacheClosedError: The cache was closed.
             Exception: The embedder failed.
         """
-        options = AskOptions.of(ttl_s=ttl_s, tags=tags)
+        options = AskOptions.of(ttl_s=ttl_s, tags=tags, admit=admit or None)
         self._engine.put(self._scope, query, answer, usage, options)
 
     def feedback(self, query: str, *, wrong: bool) -> bool:
@@ -225,6 +247,26 @@ class ScopedCache:
         """
         return wrong and self._engine.remove_wrong(self._scope, query)
 
+    def conversation(self, messages: Sequence[object]) -> tuple[ScopedCache, str]:
+        """Take a list of chat messages apart: a view for the last question, and that question.
+
+        The messages before it must match exactly, and so must what it has beside its text, such as
+        pictures. Leading system messages become the `system_prompt`; this scope's own is kept if
+        there are none. Without an earlier turn the view is that of a single question.
+
+        Args:
+            messages: In the format of the chat APIs, `{"role": ..., "content": ...}`, or objects of
+                an SDK; the last is the user's.
+
+        Raises:
+            ScopeError: The last message is not a user's text, or a part has no exact form.
+        """
+        from prism.cache._conversation import last_turn  # spares the import of the package a part
+
+        turn = last_turn(messages)
+        view = self.scope(history=turn.history, system_prompt=turn.system_prompt)
+        return view, turn.question
+
     def scope(
         self,
         *,
@@ -234,6 +276,7 @@ class ScopedCache:
         parameters: ScopeValue = None,
         history: ScopeValue = None,
         context: ScopeValue = None,
+        user: ScopeValue = None,
     ) -> ScopedCache:
         """Give a view for questions asked under these conditions; all of them must match exactly.
 
@@ -247,6 +290,8 @@ class ScopedCache:
             parameters: Temperature, response format and the like.
             history: The conversation so far.
             context: Anything else the answer rests on, such as retrieved documents or the locale.
+            user: Who asks, by an id. Nothing is shared with other users then, and questions about
+                one's own affairs are cached. What changes with time needs a `ttl_s` too.
 
         Raises:
             ScopeError: A part cannot be turned into an exact key.
@@ -258,5 +303,6 @@ class ScopedCache:
             parameters=parameters,
             history=history,
             context=context,
+            user=user,
         )
         return ScopedCache(self._engine, narrowed)

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from prism.cache._admission.defaults import ADMISSION_RULES
+from prism.cache._admission.rule import AdmissionRule, check_rules
 from prism.cache.errors import CacheConfigurationError
 
 __all__ = ["CacheSettings", "check_tags", "check_ttl"]
@@ -43,6 +45,7 @@ class CacheSettings:
         ttl_s: Seconds until a stored answer expires; `None` for never.
         max_bytes: Estimated memory, vectors included, above which entries are evicted.
         max_entries: Number of entries above which entries are evicted.
+        admission: Rules for what is not cached, see `AdmissionRule`; `None` or `()` for no rules.
         wait_timeout_s: How long a question waits for the same question of another caller before it
             calls the model itself.
     """
@@ -58,6 +61,7 @@ class CacheSettings:
     ttl_s: float | None = None
     max_bytes: int = 256 * 2**20
     max_entries: int = 100_000
+    admission: tuple[AdmissionRule, ...] = ADMISSION_RULES
     wait_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
@@ -82,6 +86,7 @@ class CacheSettings:
                 )
         if isinstance(self.shadow, bool) or self.shadow != 0:
             _check_number("shadow", self.shadow, above=0, at_most=0.2)
+        object.__setattr__(self, "admission", check_rules(self.admission))
         if not isinstance(self.path, (str, os.PathLike, type(None))):
             raise CacheConfigurationError(f"path must be a path, not a {type(self.path).__name__}")
         _check_number("wait_timeout_s", self.wait_timeout_s, above=0)

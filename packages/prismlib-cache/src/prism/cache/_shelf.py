@@ -65,11 +65,14 @@ class Kept(enum.Enum):
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One stored answer in memory. Only `hits`, `group` and `meaning` ever change, and `row` once.
+    """One stored answer in memory.
+
+    Only `hits`, `group` and `meaning` ever change, `row` and `is_admitted` once.
 
     Attributes:
         group: Name of the group of entries with this answer.
         meaning: The answer's own unit vector, shape (width,), once it has been embedded.
+        is_admitted: Whether the admission rules are known to let this very question be looked up.
     """
 
     key: bytes
@@ -88,6 +91,7 @@ class Entry:
     hits: int = 0
     group: bytes = b""
     meaning: npt.NDArray[np.float32] | None = None
+    is_admitted: bool = False
 
     def __post_init__(self) -> None:
         self.group = self.group or self.key[:GROUP_BYTES]

@@ -6,8 +6,6 @@ import secrets
 import threading
 from typing import TYPE_CHECKING
 
-from prismresonance._files.folder import DiskFolder
-from prismresonance._files.save import save
 from prismresonance.errors import IndexFileError
 
 if TYPE_CHECKING:
@@ -35,6 +33,10 @@ class Saver:
 
     def save(self, path: Path, content: Callable[[], Content], *, replace: bool) -> None:
         """Save what `content` gives once it is this save's turn; see `save.save`."""
+        # Here and not above: most indexes are never saved, and every import would pay for it.
+        from prismresonance._files.folder import DiskFolder
+        from prismresonance._files.save import save
+
         if path.exists() and not path.is_dir():
             raise IndexFileError("is a file; an index is saved to a folder", path=str(path))
         folder = DiskFolder(path)

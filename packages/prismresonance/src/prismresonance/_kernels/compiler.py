@@ -18,7 +18,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 from prismresonance._kernels import plain
-from prismresonance._kernels.cache_folder import cache_folder
 from prismresonance._kernels.interface import Kernels
 
 __all__ = ["COMPILER", "Compiler", "Kernels", "Steps"]
@@ -31,6 +30,7 @@ _EXIT_WAIT_S = 30.0
 
 def compile_with_numba() -> Iterator[Kernels | None]:
     """Import numba and compile; yields `None` after each step, the kernels after the last."""
+    from prismresonance._kernels.cache_folder import cache_folder
     from prismresonance._kernels.compiled import CompiledKernels
 
     yield None

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import Enum
 
 __all__ = ["BASE_DELAY_S", "MAX_DELAY_S", "Failure", "FailureKind", "Retry", "seconds_asked_for"]
@@ -135,6 +134,9 @@ def seconds_asked_for(retry_after: str | None, *, now: datetime) -> float | None
 
 
 def _seconds_until(date: str, now: datetime) -> float:
+    # Here and not above: few providers send dates, and every import would pay for it.
+    from email.utils import parsedate_to_datetime
+
     try:
         then = parsedate_to_datetime(date)
     except ValueError:
