@@ -88,7 +88,8 @@ def compare(one: AnswerSketch, other: AnswerSketch, cosine: float | None = None)
     """
     if one.digest == other.digest:
         return True
-    if any(unmatched(one.numbers, other.numbers)) or not _are_near(one, other, cosine):
+    # The cheap look first: most pairs end there.
+    if not _are_near(one, other, cosine) or any(unmatched(one.numbers, other.numbers)):
         return False
     # Who agrees in several numbers hardly contradicts: a "do not hesitate" or an "open till 5" is a
     # wording then.
