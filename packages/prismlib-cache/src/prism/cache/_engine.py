@@ -98,7 +98,7 @@ class Engine:
             rule_failed=self._rule_failed,
         )
         self._is_closed = False
-        hold_over_fork(self, self._ledger.lock, self._prices.lock, self._check_prices.lock)
+        hold_over_fork(self, *self._ledger.locks, *self._prices.locks, *self._check_prices.locks)
 
     def begin(
         self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions

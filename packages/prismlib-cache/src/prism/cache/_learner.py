@@ -68,8 +68,8 @@ _SEEN = 1536
 # Hits alone move no bar; they are looked at so often, for the share of checks.
 _LOOK_EVERY = 512
 # Lessons that may wait for a judge, who may take a second for each. What comes when all places are
-# taken gets the place of one drawn at random: so no time of the day and no kind of question is
-# learned from less than others, however far the judge is behind.
+# taken gets the place of one drawn at random: what is judged is recent, however far the judge is
+# behind, and which of the recent it is depends on nothing but the draw.
 _WAIT_FOR_JUDGE = 256
 # Entries that came too fast to be placed in groups, and are placed when there is time.
 _LEFT_OUT = 1024
@@ -185,6 +185,7 @@ class Learner:
         self._left_out: deque[tuple[bytes, bytes, npt.NDArray[np.float32]]] = deque(
             maxlen=_LEFT_OUT
         )
+        self._is_judging = self._is_catching_up = False
         self._draw = random.Random(0)  # noqa: S311  for nothing that must be hard to guess
         self._checks: set[Future[None] | asyncio.Task[None]] = set()
         with survive("learning"):
@@ -254,7 +255,11 @@ class Learner:
                     return False
                 except Exception:  # noqa: BLE001, S112  it was counted where it happened
                     continue
-        return self._worker.settle(until_s - time.monotonic())
+        while self._worker.settle(until_s - time.monotonic()):
+            # What was done meanwhile may have brought lessons before the judge.
+            if not self._is_judging:
+                return True
+        return False
 
     def gauges(self) -> dict[str, float | int | None]:
         """Give what metrics show: estimates are means over families, weighed by requests."""
@@ -333,7 +338,7 @@ class Learner:
         entry = self._shelf.entry(call.finding.key)
         if entry is not None and entry.answer.payload != answer.payload:
             entry = None
-        fresh = entry.sketch if entry is not None else sketch(text)
+        fresh = entry.sketch if entry is not None else sketch(text, call.query)
         lesson = _Lesson(
             call.scope.family, family, call, entry, text, fresh, self._meaning(text), loop
         )
@@ -359,8 +364,11 @@ class Learner:
         elif found is not None:
             self._label(lesson, verdict=verdict)
         self._update(lesson.name, family)
+        if self._left_out and not self._is_catching_up:
+            self._is_catching_up = self._worker.do(self._catch_up, even_if_full=True)
         if self._worker.is_idle:
-            self._catch_up()
+            with self._placing:
+                self._grouping.write()
 
     def _await_judge(self, lesson: _Lesson) -> None:
         """Let a lesson wait for the judge, or take a waiting one's place."""
@@ -369,14 +377,19 @@ class Learner:
             self._waiting[self._draw.randrange(_WAIT_FOR_JUDGE)] = lesson
         else:
             self._waiting.append(lesson)
-            if len(self._waiting) == 1:
-                self._worker.do(self._judge_one, even_if_full=True)
+        if not self._is_judging:
+            self._is_judging = self._worker.do(self._judge_next, even_if_full=True)
 
-    def _judge_one(self) -> None:
-        """Judge one waiting lesson, behind which other work has its turn again."""
-        lesson = self._waiting.popleft()
-        if self._waiting:
-            self._worker.do(self._judge_one, even_if_full=True)
+    def _judge_next(self) -> None:
+        """Have one lesson judged, then let other work have its turn before the next."""
+        try:
+            self._judge_one(self._waiting.popleft())
+        finally:
+            self._is_judging = bool(self._waiting) and self._worker.do(
+                self._judge_next, even_if_full=True
+            )
+
+    def _judge_one(self, lesson: _Lesson) -> None:
         found = lesson.call.finding.best
         if found is None or self._judge is None:
             return
@@ -398,20 +411,19 @@ class Learner:
         self._update(lesson.name, lesson.family)
 
     def _catch_up(self) -> None:
-        """Place an entry that came too fast, and the next one if there is time still."""
-        if not self._left_out:
-            with self._placing:
-                self._grouping.write()
-            return
-        key, scope, vector = self._left_out.pop()
-        entry = self._shelf.entry(key)
-        if entry is not None and entry.meaning is None:
-            meaning = self._meaning(text_of(entry.answer))
-            near = self._shelf.near(vector, scope)
-            with self._placing:
-                self._grouping.place(entry, meaning, near)
-        if self._worker.is_idle:
-            self._worker.do(self._catch_up)
+        """Place one entry that came too fast, then let other work have its turn before the next."""
+        try:
+            key, scope, vector = self._left_out.pop()
+            entry = self._shelf.entry(key)
+            if entry is not None and entry.meaning is None:
+                meaning = self._meaning(text_of(entry.answer))
+                near = self._shelf.near(vector, scope)
+                with self._placing:
+                    self._grouping.place(entry, meaning, near)
+        finally:
+            self._is_catching_up = bool(self._left_out) and self._worker.do(
+                self._catch_up, even_if_full=True
+            )
 
     def _label(self, lesson: _Lesson, *, verdict: bool | None) -> None:
         found, served = lesson.call.finding.best, lesson.reply is not None
@@ -503,7 +515,7 @@ class Learner:
         if found is None:
             return
         text = text_of(answer)
-        fresh = sketch(text)
+        fresh = sketch(text, call.query)
         lesson = _Lesson(
             call.scope.family, family, call, None, text, fresh, self._meaning(text), loop,
             (reply, answer),
