@@ -75,11 +75,18 @@ class Shop:
             with connection.cursor() as cursor:
                 yield cursor
 
-    def make(self, rows: int, *, first: int = 1, note: Note = lambda _: None) -> int:
-        """Insert rows that the server makes, 1,000 a transaction; give where the log then ends."""
+    def make(
+        self,
+        rows: int,
+        *,
+        first: int = 1,
+        a_commit: int = ROWS_A_COMMIT,
+        note: Note = lambda _: None,
+    ) -> int:
+        """Insert rows that the server makes; give where the log then ends."""
         with self.connected() as cursor:
-            for start in range(first, first + rows, ROWS_A_COMMIT):
-                last = min(start + ROWS_A_COMMIT, first + rows) - 1
+            for start in range(first, first + rows, a_commit):
+                last = min(start + a_commit, first + rows) - 1
                 cursor.execute(_MADE, (start, last))
                 note(last - start + 1)
             return _log_end(cursor)
