@@ -6,7 +6,7 @@ come with PostgreSQL and the embedder alone. Six parts, each of which can be run
 
   decode   the log to typed changes, beside pg_recvlogical with the same plugin writing to nowhere:
            rows of five columns, 1,000 a transaction
-  copy     a table whole: our snapshot with texts made when asked for, beside psql's \\copy in
+  copy     a table whole: our snapshot with texts made when asked for, beside psql's copy in
            binary form to nowhere
   replica  from the log to the app, without vectors, beside pg_recvlogical reading the same rows;
            and how long a new driver takes to have them all
@@ -32,11 +32,11 @@ COMMIT waits until the log is written, and not for the disk.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ class _Run:
         """A table whole."""
         rows, repeats = self._options.copied, self._options.repeats
         ours, texts = "our snapshot, texts made when asked for", "our snapshot, all texts made"
-        peer, other = "psql \\copy binary", "psql \\copy text"
+        peer, other = "psql copy binary", "psql copy text"
         runs: dict[str, list[Run]] = {peer: [], other: [], ours: [], texts: []}
         with self._opened() as shop:
             with self._rows("copy: writing rows", rows) as note:
@@ -213,7 +213,7 @@ class _Run:
                 some = texts[place * rows : (place + 1) * rows]
                 arrival, _ = arrive(
                     shop, wrapper, app, before=place * rows, rows=rows,
-                    fill=lambda some=some, first=first: shop.tell(some, first=first),
+                    fill=partial(shop.tell, some, first=first),
                 )  # fmt: skip
                 ids = [str(row) for row in range(first, first + rows)]
                 embedded = app.ask("texts", ids)
@@ -277,15 +277,12 @@ class _Run:
         return texts
 
     def _steps(self, what: str, steps: int | Sequence[Any]) -> Any:
-        return self._bar.track(
-            range(steps) if isinstance(steps, int) else steps, description=what
-        )
+        return self._bar.track(range(steps) if isinstance(steps, int) else steps, description=what)
 
     @contextmanager
     def _rows(self, what: str, rows: int) -> Iterator[Callable[[int], None]]:
         task = self._bar.add_task(what, total=rows)
-        with contextlib.suppress(StopIteration):
-            yield lambda count: self._bar.advance(task, count)
+        yield lambda count: self._bar.advance(task, count)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:

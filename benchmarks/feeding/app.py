@@ -13,6 +13,7 @@ import numpy.typing as npt
 from prism.ffi import ChangeNotice, DriverConfig, PrismDriverSync
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
     from types import TracebackType
     from typing import Self
@@ -82,7 +83,7 @@ class Inside:
     def __init__(self, driver: PrismDriverSync) -> None:
         self._driver = driver
         self._seen: list[tuple[int, tuple[str, ...]]] = []
-        self._end = lambda: None
+        self._end: Callable[[], None] | None = None
 
     def rows(self) -> int:
         """Give how many rows the replica has."""
@@ -120,7 +121,7 @@ class Inside:
                 place += 1
                 if row is not None:
                     count += 1
-                    total += row["stock"]
+                    total += int(str(row["stock"]))
         return total
 
     def watch(self) -> None:
@@ -130,7 +131,8 @@ class Inside:
 
     def watched(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """End that; give ids and the moments in nanoseconds, both int64 of shape (changes,)."""
-        self._end()
+        if self._end is not None:
+            self._end()
         ids = [int(row_id) for _, some in self._seen for row_id in some]
         moments = [moment for moment, some in self._seen for _ in some]
         return np.asarray(ids, np.int64), np.asarray(moments, np.int64)

@@ -1,5 +1,4 @@
-"""Memory of wrapper and driver while the worst happens: a subscriber that reads nothing, and
-transactions of very many rows.
+"""Memory of wrapper and driver while a subscriber reads nothing and very many rows come at once.
 
 The subscriber is an app like any other, stopped by SIGSTOP once its replica is whole. At the end it
 goes on, and has to become equal to the others.

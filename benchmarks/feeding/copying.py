@@ -1,4 +1,4 @@
-"""A table's rows, whole, beside psql's \\copy."""
+"""A table's rows, whole, beside psql's copy."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ FORMATS = ("binary", "text")
 
 def psql_copy(shop: Shop, *, rows: int, form: str) -> Run:
     """Let psql copy the table to nowhere."""
-    return timed_program(
-        shop.command("psql", "-X", "-q", "-c", f"\\copy {TABLE} to /dev/null with (format {form})"), rows
-    )
+    copy = f"\\copy {TABLE} to /dev/null with (format {form})"
+    return timed_program(shop.command("psql", "-X", "-q", "-c", copy), rows)
 
 
 def snapshot(dsn: str, *, rows: int, with_texts: bool) -> Run:

@@ -11,7 +11,7 @@ from contextlib import closing
 
 from feeding.rate import Run, timed_program
 from feeding.shop import TABLE, Shop
-from prism.wrapper.sources import Changes, Committed, SnapshotDone, cast
+from prism.wrapper.sources import UNCHANGED, Changes, Committed, SnapshotDone, cast
 from prism.wrapper.sources.postgres import PostgresSettings, PostgresSource
 
 PUBLICATION = "benchmark"
@@ -78,7 +78,7 @@ def decode(dsn: str, resume: str, *, rows: int, with_cast: bool) -> Run:
                 if with_cast:
                     for change in event.changes:
                         pairs = zip(change.schema.columns, change.values, strict=True)
-                        _ = [cast(column, value) for column, value in pairs]
+                        _ = [cast(column, text) for column, text in pairs if text is not UNCHANGED]
             elif isinstance(event, Committed) and done >= rows:
                 break
         wall_s, cpu_s = time.perf_counter() - start, time.process_time() - cpu

@@ -35,9 +35,7 @@ def draw(found: Findings, folder: Path) -> list[str]:
 def _rates(found: Findings) -> Any:
     pyplot: Any = optional("matplotlib.pyplot")
     parts = list(dict.fromkeys(rate.part for rate in found.rates))
-    figure, panels = pyplot.subplots(
-        1, len(parts), figsize=(4.2 * len(parts), 3.8), squeeze=False
-    )
+    figure, panels = pyplot.subplots(1, len(parts), figsize=(4.2 * len(parts), 3.8), squeeze=False)
     for part, axes in zip(parts, panels[0], strict=True):
         rates = [rate for rate in found.rates if rate.part == part]
         axes.barh(

@@ -65,7 +65,9 @@ def _arrivals(found: Findings) -> Table:
         ["database's sender", "wrapper", "driver"],
     )
     for part, runs in found.arrivals.items():
-        columns = zip(*((run.sender_us, run.wrapper_us, run.driver_us) for run in runs), strict=True)
+        columns = zip(
+            *((run.sender_us, run.wrapper_us, run.driver_us) for run in runs), strict=True
+        )
         table.add_row(part, *(f"{median(column):.1f}" for column in columns))
     return table
 
@@ -86,7 +88,10 @@ def _latencies(found: Findings) -> Table:
     table = plain_table(
         "COMMIT to visible in the app, ms",
         ["rows"],
-        ["written\nrows/s", "count", "p50", "p99", "most", "p50 from\nthe plan", "p99 from\nthe plan"],
+        [
+            "written\nrows/s", "count", "p50", "p99", "most", "p50 from\nthe plan",
+            "p99 from\nthe plan",
+        ],
     )  # fmt: skip
     for row in found.latencies:
         times = (row.p50_ms, row.p99_ms, row.most_ms, row.planned_p50_ms, row.planned_p99_ms)

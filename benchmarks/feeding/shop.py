@@ -35,7 +35,7 @@ INSERT INTO {TABLE}
 SELECT i, 'Widget ' || i, 'A widget of kind ' || i %% 977 || ' that holds, turns and carries '
     || md5(i::text) || ' at all times', (i %% 100000) / 100.0, i %% 1000
 FROM generate_series(%s, %s) AS made(i)"""
-_TOLD = f"INSERT INTO {TABLE} VALUES "  # noqa: S608 - a name of our own
+_TOLD = f"INSERT INTO {TABLE} VALUES "
 
 Note = Callable[[int], None]
 

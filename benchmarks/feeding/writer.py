@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_INSERT = f"INSERT INTO {TABLE} VALUES ($1, $2, $3, $4, $5)"  # noqa: S608 - names of our own
-_UPDATE = f"UPDATE {TABLE} SET stock = $2 WHERE id = $1"  # noqa: S608
+_INSERT = f"INSERT INTO {TABLE} VALUES ($1, $2, $3, $4, $5)"
+_UPDATE = f"UPDATE {TABLE} SET stock = $2 WHERE id = $1"
 
 
 @dataclass(frozen=True)
