@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from statistics import median
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
     from multiprocessing.connection import Connection
 
 _Given = ParamSpec("_Given")
@@ -138,18 +140,66 @@ def in_process(
     Raises:
         RuntimeError: The process died; its traceback is on standard error.
     """
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(theirs, function, arguments, named))
-    process.start()
-    theirs.close()
-    try:
-        got: _Got = ours.recv()
-    except EOFError:
-        raise RuntimeError(f"the process of {function.__qualname__} died") from None
-    finally:
-        process.join()
-    return got
+    with Call(function, *arguments, **named) as call:
+        return call.result()
+
+
+class Call(Generic[_Got]):
+    """A call of a function in a fresh process, which may report once that it is ready.
+
+    Args:
+        function: What to call. Its module must be one that can be imported.
+        arguments: Given to it.
+        named: Given to it. With `ready=None`, the function gets there what it is to call when it
+            is ready and that returns when it is to go on.
+    """
+
+    def __init__(self, function: Callable[..., _Got], *arguments: object, **named: object) -> None:
+        context = get_context("spawn")
+        self._what = function.__qualname__
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_answer, args=(theirs, function, arguments, named), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    def ready(self) -> None:
+        """Wait until the function says that it is."""
+        self._receive()
+
+    def go(self) -> None:
+        """Let it go on."""
+        self._pipe.send(None)
+
+    def result(self) -> _Got:
+        """Wait for what the function returns.
+
+        Raises:
+            RuntimeError: The process died; its traceback is on standard error.
+        """
+        got: _Got = self._receive()
+        return got
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pipe.close()
+        if kind is not None:
+            self._process.terminate()
+        self._process.join()
+
+    def _receive(self) -> Any:
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"the process of {self._what} died") from None
 
 
 def _answer(
@@ -158,4 +208,11 @@ def _answer(
     arguments: tuple[object, ...],
     named: dict[str, object],
 ) -> None:
+    if "ready" in named:
+
+        def ready() -> None:
+            pipe.send(None)
+            pipe.recv()
+
+        named = named | {"ready": ready}
     pipe.send(function(*arguments, **named))

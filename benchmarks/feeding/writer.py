@@ -56,8 +56,9 @@ class Writer:
         seconds: How long.
         seed: Draws what is written.
         texts: New rows get these descriptions, in order, from id `first` on.
-        among: Without `texts`: rows 1 to `among` are updated, drawn evenly; `stock` counts up.
+        among: Without `texts`: rows 1 to `among` are updated, drawn evenly.
         first: The first new id.
+        version: What `stock` of the first row becomes; it counts up from there.
     """
 
     def __init__(
@@ -70,12 +71,13 @@ class Writer:
         texts: Sequence[str] = (),
         among: int = 0,
         first: int = 1,
+        version: int = 1_000,
     ) -> None:
         context = get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
             target=_write,
-            args=(theirs, dsn, rate, seconds, seed, list(texts), among, first),
+            args=(theirs, dsn, rate, seconds, seed, list(texts), among, first, version),
             daemon=True,
         )
         self._process.start()
@@ -116,13 +118,14 @@ def _write(
     texts: Sequence[str],
     among: int,
     first: int,
+    version: int,
 ) -> None:
     count = round(rate * seconds)
     if texts and len(texts) < count:
         raise ValueError(f"{count:,} rows at {rate:g} a second need more than {len(texts):,} texts")
     rng = random.Random(seed)
     ids = [first + place if texts else rng.randint(1, among) for place in range(count)]
-    versions = [place + 1_000 for place in range(count)]
+    versions = list(range(version, version + count))
     step_ns = 1e9 / rate
     committed = np.zeros(count, np.int64)
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
