@@ -205,7 +205,7 @@ def _one(
                 seed=crowd.seed,
                 among=crowd.rows,
                 version=version,
-            )  # fmt: skip
+            )
         )
         call: Call[Reads] = (
             Call(read_at_database, near, crowd, ready=None)

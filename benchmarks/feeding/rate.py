@@ -12,9 +12,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
     from types import TracebackType
     from typing import Self
-    from multiprocessing.connection import Connection
 
 _Given = ParamSpec("_Given")
 _Got = TypeVar("_Got")
