@@ -43,7 +43,7 @@ from prism.wrapper._recipe import Recipe, make_vectorizer
 from prism.wrapper._status import StatusFile
 from prism.wrapper._writes import TableWrites
 from prism.wrapper.errors import ChangeLogFullError, VectorizeError, WrapperConfigurationError
-from prism.wrapper.sources import Changes, Phase, SnapshotRows, Source, SourceEvent
+from prism.wrapper.sources import Changes, Phase, RowBatch, SnapshotRows, Source, SourceEvent
 from prism.wrapper.sources.errors import SourceClosedError
 
 __all__ = ["Daemon"]
@@ -359,14 +359,15 @@ class Daemon:
 
 def _weight(event: SourceEvent) -> int:
     match event:
+        case Changes(changes=RowBatch() as batch) | SnapshotRows(changes=RowBatch() as batch):
+            return batch.size_bytes + _BYTES_PER_CHANGE * len(batch)
         case Changes(changes=changes):
             return 64 + sum(
                 _BYTES_PER_CHANGE + sum(len(v) for v in change.values if isinstance(v, str))
                 for change in changes
             )
         case SnapshotRows(changes=changes):
-            blob = getattr(changes.column(0), "blob", b"") if hasattr(changes, "column") else b""
-            return len(blob) + _BYTES_PER_CHANGE * len(changes)
+            return _BYTES_PER_CHANGE * len(changes)
         case _:
             return 64
 

@@ -32,6 +32,7 @@ from prism.wrapper.sources import (
     Changes,
     Committed,
     Op,
+    RowBatch,
     SchemaChanged,
     SnapshotDone,
     SnapshotRows,
@@ -148,13 +149,13 @@ class Composer:
         """Take the next event; `more` says that another waits already."""
         match event:
             case Changes(changes=changes):
-                self._add(changes, between=True)
+                self._add(changes, is_snapshot=False)
             case Committed(position=position, committed_ns=committed_ns):
                 self._commit(position, committed_ns)
                 if not more and not self._folded.is_empty():
                     self.flush()
             case SnapshotRows(changes=changes):
-                self._add(changes, between=False)
+                self._add(changes, is_snapshot=True)
             case SchemaChanged(schema=schema):
                 self.flush()
                 self._describe(schema)
@@ -227,21 +228,22 @@ class Composer:
             _log.info("%s has other columns now; its rows are read anew", described.full_name)
         return stream
 
-    def _add(self, changes: Sequence[Change], *, between: bool) -> None:
+    def _add(self, changes: Sequence[Change], *, is_snapshot: bool) -> None:
         start = 0
+        is_of_one_table = is_snapshot or isinstance(changes, RowBatch)
         while start < len(changes):
             schema = changes[start].schema
             end = start + 1
             while (
                 end < len(changes)
                 and end - start < _ROWS_AT_ONCE
-                and (not between or changes[end].schema is schema)
+                and (is_of_one_table or changes[end].schema is schema)
             ):
                 end += 1
             known = self._streams.get(id(schema))
             stream = known[1] if known and known[0] is schema else self._stream_of(schema)
             touched = self._folded.add(changes[start:end], stream)
-            if between:
+            if not is_snapshot:
                 self._watched += self._sightings.watched(touched)
             start = end
             if len(self._folded.rows) >= _ROWS_AT_ONCE or self._folded.size_bytes >= _BYTES_AT_ONCE:
