@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-_STEP_S = 0.002
+_STEP_S = 0.01
 
 
 class App:
