@@ -78,7 +78,7 @@ embed = {str(embeds).lower()}
         Raises:
             RuntimeError: It ended, or does not listen in time; the message ends with its log.
         """
-        command = [sys.executable, "-m", "prism.wrapper._cli", "--config", str(self._config)]
+        command = [sys.executable, "-m", "prism.wrapper", "--config", str(self._config)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + _START_S

@@ -53,6 +53,7 @@ _log = logging.getLogger("prism.wrapper")
 _READ_AHEAD_BYTES = 32 << 20
 _BYTES_PER_CHANGE = 256
 _TICK_S = 0.05
+_KEPT_S = 0.001
 _STATUS_EVERY_S = 1.0
 _POSITION_EVERY_S = 2.0
 _STOP_S = 30.0
@@ -239,9 +240,15 @@ class Daemon:
         shipped_at = time.monotonic()
         try:
             while True:
-                event = self._events.get(timeout_s=_TICK_S)
+                waits = composer.is_whole()
+                event = self._events.get(timeout_s=_KEPT_S if waits else _TICK_S)
                 if event is not None:
-                    composer.take(event, more=not self._events.is_empty())
+                    is_free = self._events.is_empty() and self._keeper.is_idle()
+                    composer.take(event, more=not is_free)
+                elif waits:
+                    # What came while the log was busy goes there at once, in one piece.
+                    if self._keeper.is_idle():
+                        composer.flush()
                 elif composer.has_work() and time.monotonic() - shipped_at > _POSITION_EVERY_S:
                     composer.flush()
                     shipped_at = time.monotonic()

@@ -120,6 +120,7 @@ class Composer:
         self._schemas: dict[int, TableSchema] = {}
         self._streams: dict[int, tuple[TableSchema, int]] = {}
         self._folded = Folded()
+        self._is_inside = False
         self._watched: list[RowKey] = []
         self._sighted: list[tuple[RowKey, str]] = []
         self._in_flight: deque[Mapping[int, LogBatch]] = deque()
@@ -145,12 +146,25 @@ class Composer:
         """Say whether rows are folded and not shipped."""
         return not self._folded.is_empty()
 
+    def is_whole(self) -> bool:
+        """Say whether whole transactions are folded and not shipped."""
+        return not self._is_inside and not self._folded.is_empty()
+
     def take(self, event: SourceEvent, *, more: bool) -> None:
-        """Take the next event; `more` says that another waits already."""
+        """Take the next event.
+
+        Args:
+            event: The event.
+            more: Whether to go on folding after a commit: another event waits already, or the log
+                is busy. A log that takes one transaction after the other would fall behind: each
+                waits for the disk.
+        """
         match event:
             case Changes(changes=changes):
+                self._is_inside = True
                 self._add(changes, is_snapshot=False)
             case Committed(position=position, committed_ns=committed_ns):
+                self._is_inside = False
                 self._commit(position, committed_ns)
                 if not more and not self._folded.is_empty():
                     self.flush()
@@ -189,6 +203,7 @@ class Composer:
         _log.info("a snapshot begins: %s", reason)
         # What was folded belongs to rows that the snapshot reads anew.
         self._folded = Folded()
+        self._is_inside = True
         self._watched.clear()
         self._sighted.clear()
         self._settle()
@@ -201,6 +216,7 @@ class Composer:
             self._describe(schema)
 
     def _finish_snapshot(self, position: str, committed_ns: int) -> None:
+        self._is_inside = False
         self.flush()
         self._settle()
         self._persist(
