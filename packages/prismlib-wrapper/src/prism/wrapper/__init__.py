@@ -5,6 +5,7 @@ Begin with the command `prism-wrapper --config F`.
 
 import logging as _logging
 
+from prism.wrapper._vectorizer import RowVectorizer, Vectors
 from prism.wrapper.errors import (
     ChangeLogBusyError,
     ChangeLogError,
@@ -23,7 +24,9 @@ __all__ = [
     "ChangeLogFileError",
     "ChangeLogFullError",
     "DaemonError",
+    "RowVectorizer",
     "VectorizeError",
+    "Vectors",
     "WrapperConfigurationError",
     "WrapperError",
     "WriteRefusedError",

@@ -120,6 +120,7 @@ class Daemon:
         self._publisher: CHORUSPublisher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listening = threading.Event()
+        self._over = asyncio.Event()
 
     @property
     def log(self) -> ChangeLog:
@@ -272,36 +273,37 @@ class Daemon:
             raise self._failure
 
     async def _serve(self) -> None:
+        writes = TableWrites(self._config, log=self._log, sightings=self._sightings)
         try:
-            writes = TableWrites(self._config, log=self._log, sightings=self._sightings)
-            publisher = CHORUSPublisher(
-                self._fabric,
-                log=self._log,
-                queries=LogQueries(self._log, self._vectorizer.embedder, self._config),
-                writes=writes,
-                health=self._health,
-            )
-            for driver in self._config.chorus.drivers:
-                host, _, port = driver.rpartition(":")
-                publisher.add_driver(
-                    DriverEndpoint(
-                        host=host, port=int(port), tenant_id=self._config.chorus.tenant_id
-                    )
-                )
-            await publisher.start()
-        except OSError as error:
-            raise WrapperConfigurationError(f"[chorus] {error}") from error
-        finally:
+            try:
+                publisher = self._make_publisher(writes)
+                await publisher.start()
+            except (OSError, FabricConfigurationError) as error:
+                raise WrapperConfigurationError(f"[chorus] {error}") from error
+            self._publisher = publisher
             self._loop = asyncio.get_running_loop()
-            self._over = asyncio.Event()
-            if "publisher" in locals():
-                self._publisher = publisher
+        finally:
             self._listening.set()
         try:
             await self._over.wait()
         finally:
             await publisher.stop()
             writes.close()
+
+    def _make_publisher(self, writes: TableWrites) -> CHORUSPublisher:
+        publisher = CHORUSPublisher(
+            self._fabric,
+            log=self._log,
+            queries=LogQueries(self._log, self._vectorizer.embedder, self._config),
+            writes=writes,
+            health=self._health,
+        )
+        for driver in self._config.chorus.drivers:
+            host, _, port = driver.rpartition(":")
+            publisher.add_driver(
+                DriverEndpoint(host=host, port=int(port), tenant_id=self._config.chorus.tenant_id)
+            )
+        return publisher
 
     # Watching and ending.
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ from prism.wrapper.errors import DaemonError
 __all__ = ["Report", "StatusFile", "read_status"]
 
 Report: TypeAlias = (
-    "Mapping[str, str | int | float | bool | Report | list[Report] | list[str] | None]"
+    "Mapping[str, str | int | float | bool | Report | Sequence[Report] | Sequence[str] | None]"
 )
 
 _STALE_S = 10.0

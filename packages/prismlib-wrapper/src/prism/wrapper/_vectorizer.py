@@ -137,7 +137,9 @@ class RowVectorizer:
             raise
         except (PrismResonanceError, ValueError, RuntimeError) as error:
             if len(texts) == 1:
-                self._wait_until_healthy()
+                if self._wait_until_healthy():
+                    self._fill(target, texts, faults, offset=offset)
+                    return
                 # Only the kind: messages of providers may quote the text.
                 faults[offset] = f"the embedder refused it ({type(error).__name__})"
                 return
@@ -150,9 +152,13 @@ class RowVectorizer:
             faults[offset + place] = "the embedder gave a vector that is not finite"
         target[:] = np.where(bad, np.float32(0), vectors)
 
-    def _wait_until_healthy(self) -> None:
-        """Return once the embedder takes a harmless text: before that, no text is at fault."""
+    def _wait_until_healthy(self) -> bool:
+        """Return once the embedder takes a harmless text; say whether that took waiting.
+
+        Before that no text is at fault.
+        """
         wait_s = _FIRST_WAIT_S
+        waited = False
         while True:
             try:
                 self._embed(["a"])
@@ -163,8 +169,9 @@ class RowVectorizer:
                 if not self._pause(wait_s):
                     raise VectorizeError("stopped while the embedder refused") from None
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                waited = True
             else:
-                return
+                return waited
 
     def _embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         wait_s = _FIRST_WAIT_S

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import string
 import tomllib
 from collections.abc import Callable, Mapping
@@ -152,6 +153,9 @@ def _config(
     tls = [name for name in ("certificate", "key", "authority") if built["chorus"][name]]
     if tls and len(tls) < 3:
         chorus.problem(f"{', '.join(tls)} alone is no TLS: give certificate, key and authority")
+    for driver in chorus.names("drivers") or ():
+        if not re.fullmatch(r".+:[0-9]{1,5}", driver):
+            chorus.problem(f"drivers: {driver!r} must be host:port")
     embedder = built["vectors"]["embedder"]
     if vectors.value("model") and embedder in (None, "static", "minilm"):
         vectors.problem('model belongs to embedder = "openai", "voyage" or "ollama"; leave it out')

@@ -13,7 +13,7 @@ import string
 from collections.abc import Sequence
 
 from prism.wrapper._rows.rules import TableRule
-from prism.wrapper._rows.tokens import tokenizer, words, words_of_token
+from prism.wrapper._rows.tokens import tokenizer, words_of_token
 from prism.wrapper.sources import UNCHANGED, ColumnKind, TableSchema, Value
 
 __all__ = ["RowPlan", "digest", "row_id"]
@@ -22,7 +22,13 @@ _DIGEST_BYTES = 16
 _UNSAID = {ColumnKind.TEMPORAL, ColumnKind.BYTES, ColumnKind.JSON}
 # Their words are those of their JSON, not those of their text. So a text that is made of stored
 # columns is the one that was made of the database's texts.
-_BY_TOKEN = {ColumnKind.JSON, ColumnKind.ARRAY, ColumnKind.FLOAT}
+_BY_TOKEN = {
+    ColumnKind.ARRAY,
+    ColumnKind.BOOLEAN,
+    ColumnKind.FLOAT,
+    ColumnKind.INTEGER,
+    ColumnKind.JSON,
+}
 
 
 def row_id(key: Sequence[str]) -> str:
@@ -137,7 +143,7 @@ class RowPlan:
         elif kind in _BY_TOKEN:
             spoken = words_of_token(tokenizer(self.schema.columns[position])(value))
         else:
-            spoken = words(kind, value)
+            spoken = value
         if level := self.rule.level(name, spoken):
             return f"{spoken} ({level})"
         return spoken

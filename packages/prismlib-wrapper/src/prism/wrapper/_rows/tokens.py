@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from prism.wrapper.sources import Column, ColumnKind
 from prism.wrapper.sources._cast import JSONValue, cast
 
-__all__ = ["Tokenizer", "slices", "tokenizer", "words", "words_of_token"]
+__all__ = ["Tokenizer", "slices", "tokenizer", "words_of_token"]
 
 Tokenizer: TypeAlias = Callable[[str], str]
 
@@ -54,15 +54,8 @@ def _general(column: Column, text: str) -> str:
     return json.dumps(cast(column, text), ensure_ascii=False, separators=_SEPARATORS)
 
 
-def words(kind: ColumnKind, text: str) -> str:
-    """Say a value as a reader would: `true` for `t`, `a, b` for `{a,b}`."""
-    if kind is ColumnKind.BOOLEAN:
-        return _BOOLEANS.get(text, text)
-    return text
-
-
 def words_of_token(token: str) -> str:
-    """The same of a JSON token."""
+    """Say a JSON value as a reader would: `a, b` for `["a","b"]`."""
     if token in ("", "null"):
         return ""
     if token[0] in '"[{':
