@@ -18,7 +18,14 @@ from prism.wrapper.sources.postgres._session import Session
 from prism.wrapper.sources.postgres._settings import PostgresSettings
 from prism.wrapper.sources.postgres._sql import create_publication, identifier
 
-__all__ = ["FollowedTable", "find_tables", "follow", "followed_digest", "grants"]
+__all__ = [
+    "FollowedTable",
+    "find_tables",
+    "follow",
+    "followed_digest",
+    "grants",
+    "published_tables",
+]
 
 _OPERATIONS: Final = "insert, update, delete, truncate"
 
@@ -161,6 +168,11 @@ def follow(session: Session, settings: PostgresSettings) -> tuple[list[FollowedT
             FollowedTable(facts=facts, schema=schema_of(facts, names, types), row_filter=row_filter)
         )
     return followed, changed
+
+
+def published_tables(session: Session, publication: str) -> set[tuple[str, str]]:
+    """The tables of a publication, as schema and name."""
+    return set(_published(session, publication))
 
 
 def _published(
