@@ -430,6 +430,7 @@ class PostgresSource:
             resolve=_Resolver(session, self._ground.tables, self._adopt),
             told=self._schemas,
             position=position,
+            reread=lambda schema, keys: fetch_rows(session, schema, keys),
             open_spool=self._spools.open,
             part_rows=self._settings.part_rows,
         )

@@ -13,14 +13,15 @@ Source: the README of https://github.com/eulerto/wal2json.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
-from typing import Final, TypeAlias
+from typing import Final
 
 from prism.wrapper.sources._events import Changes, Committed, SchemaChanged, SourceEvent
 from prism.wrapper.sources._types import (
     UNCHANGED,
     Change,
+    Column,
     ColumnKind,
     Op,
     TableId,
@@ -29,6 +30,7 @@ from prism.wrapper.sources._types import (
 )
 from prism.wrapper.sources.errors import SourceProtocolError
 from prism.wrapper.sources.postgres._position import parse_lsn
+from prism.wrapper.sources.postgres._reread import Reread, complete
 
 __all__ = ["OPTIONS", "JSONAssembler"]
 
@@ -40,7 +42,6 @@ OPTIONS: Final = {
 }
 _NUMBERS: Final = (ColumnKind.FLOAT, ColumnKind.NUMERIC)
 _Json = dict[str, object]
-Key: TypeAlias = tuple[str, ...]
 
 
 class JSONAssembler:
@@ -62,7 +63,7 @@ class JSONAssembler:
         told: dict[TableId, TableSchema],
         current: Callable[[TableSchema], TableSchema],
         position: Callable[[int], str],
-        reread: Callable[[TableSchema, Sequence[Key]], Mapping[Key, Sequence[str | None]]],
+        reread: Reread,
         part_rows: int = 1000,
     ) -> None:
         self._schemas = {(s.table.schema, s.table.name): s for s in schemas}
@@ -73,7 +74,7 @@ class JSONAssembler:
         self._reread = reread
         self._part_rows = part_rows
         self._part: list[Change] = []
-        self._doubtful: dict[TableId, list[int]] = {}
+        self._doubtful: list[int] = []
         self._in_transaction = False
 
     @property
@@ -109,7 +110,7 @@ class JSONAssembler:
             raise SourceProtocolError("wal2json sent a change outside a transaction")
         elif action == "C":
             if self._part:
-                yield self._take()
+                yield from self._take()
             self._in_transaction = False
             yield Committed(
                 position=self._position(parse_lsn(str(message["nextlsn"]))),
@@ -120,7 +121,7 @@ class JSONAssembler:
             if name in self._schemas:
                 yield from self._change(action, name, message)
                 if len(self._part) >= self._part_rows:
-                    yield self._take()
+                    yield from self._take()
 
     def _change(self, action: str, name: tuple[str, str], message: _Json) -> Iterator[SourceEvent]:
         schema = self._schemas[name]
@@ -128,7 +129,7 @@ class JSONAssembler:
             schema = self._schema_of(name, _cells(message, "columns"))
         if self._told.get(schema.table) != schema:
             if self._part:
-                yield self._take()
+                yield from self._take()
             self._told[schema.table] = schema
             yield SchemaChanged(schema=schema)
         if action == "T":
@@ -163,32 +164,25 @@ class JSONAssembler:
         key = _key(schema, before | texts)
         if before and (old_key := _key(schema, before)) != key:
             self._part.append(Change(Op.DELETE, schema, old_key))
-        if any(
+        moved = self._part and self._part[-1].op is Op.DELETE and before and old_key != key
+        if (moved and UNCHANGED in values) or any(
             value is None and column.kind in _NUMBERS
             for column, value in zip(schema.columns, values, strict=True)
         ):
-            self._doubtful.setdefault(schema.table, []).append(len(self._part))
+            self._doubtful.append(len(self._part))
         self._part.append(Change(Op.UPSERT, schema, key, values))
 
-    def _take(self) -> Changes:
+    def _take(self) -> Iterator[Changes]:
         part, self._part = self._part, []
-        doubtful, self._doubtful = self._doubtful, {}
-        for places in doubtful.values():
-            schema = part[places[0]].schema
-            found = self._reread(schema, [part[place].key for place in places])
-            for place in places:
-                part[place] = _completed(part[place], found.get(part[place].key))
-        return Changes(changes=part)
+        places, self._doubtful = self._doubtful, []
+        if places:
+            part = complete(part, places, self._reread, _is_doubtful)
+        if part:
+            yield Changes(changes=part)
 
 
-def _completed(change: Change, found: Sequence[str | None] | None) -> Change:
-    if found is None:
-        return change
-    values = tuple(
-        now if value is None and column.kind in _NUMBERS else value
-        for column, value, now in zip(change.schema.columns, change.values, found, strict=True)
-    )
-    return change._replace(values=values)
+def _is_doubtful(column: Column, value: Value) -> bool:
+    return value is UNCHANGED or (value is None and column.kind in _NUMBERS)
 
 
 def _cells(message: _Json, field: str) -> list[_Json]:
