@@ -302,6 +302,8 @@ class ReplicationConnection:
             while connection.is_busy():
                 left = 3600.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
+                    # A server that waits for others does not notice that we hang up.
+                    connection.get_cancel().cancel()
                     raise SourceBusyError(f"{command.split()[0]} took longer than {timeout_s:g} s")
                 if self._wait(left):
                     self._check_open()
