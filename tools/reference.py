@@ -26,6 +26,10 @@ MODULES = (
     "prism.cache.errors",
     "prism.cache.store",
     "prism.cache.store.conformance",
+    "prism.wrapper.sources",
+    "prism.wrapper.sources.conformance",
+    "prism.wrapper.sources.errors",
+    "prism.wrapper.sources.postgres",
     "prism.wrapper",
     "prism.wrapper.errors",
 )

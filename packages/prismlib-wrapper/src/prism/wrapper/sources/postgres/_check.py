@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem
 from prism.wrapper.sources.postgres._position import SlotFacts
-from prism.wrapper.sources.postgres._publication import grants, published_tables
+from prism.wrapper.sources.postgres._publication import grants, published_tables, table_oid
 from prism.wrapper.sources.postgres._server import OLDEST_VERSION
 from prism.wrapper.sources.postgres._session import Session
 from prism.wrapper.sources.postgres._settings import PostgresSettings
@@ -154,7 +154,7 @@ def _gather(session: Session, settings: PostgresSettings) -> PostgresFacts:
 
 def _look_up(session: Session, name: str) -> TableFacts | str:
     try:
-        oid = session.rows("SELECT to_regclass(%s)::oid::bigint", (name,))[0][0]
+        oid = table_oid(session, name)
     except SourceError as error:
         return str(error)
     if oid is None:

@@ -26,6 +26,7 @@ import psycopg
 from psycopg import pq
 
 from prism.wrapper.sources.errors import (
+    SourceAccessError,
     SourceBusyError,
     SourceClosedError,
     SourceError,
@@ -88,7 +89,13 @@ class ReplicationConnection:
         self._connection = pq.PGconn.connect(info.encode())
         if self._connection.status != pq.ConnStatus.OK:
             text = self._connection.get_error_message()
+            role = self._connection.user.decode()
             self._connection.finish()
+            if "wal sender" in text.lower() or "walsender" in text:
+                raise SourceAccessError(
+                    f"the role {role} may not read the log",
+                    remedy=f"ALTER ROLE {identifier(role)} REPLICATION;",
+                )
             raise explain(psycopg.Error(text), sqlstate=None, doing="cannot connect")
         self._interval_s = status_interval_s
         self._lock = threading.Lock()
