@@ -279,12 +279,17 @@ class RowReader:
     Args:
         schema: The table, its columns in the relation's order.
         type_oids: The columns' types, for values in binary form.
+        moved: Takes the places of rows that moved to another key and are not told wholly: nobody
+            holds the new key's row, from which to take what is unchanged.
     """
 
-    __slots__ = ("_count", "_key", "_one_key", "_type_oids", "schema")
+    __slots__ = ("_count", "_key", "_moved", "_one_key", "_type_oids", "schema")
 
-    def __init__(self, schema: TableSchema, type_oids: tuple[int, ...]) -> None:
+    def __init__(
+        self, schema: TableSchema, type_oids: tuple[int, ...], moved: list[int] | None = None
+    ) -> None:
         self.schema = schema
+        self._moved = [] if moved is None else moved
         self._type_oids = type_oids
         self._key = schema.key
         self._one_key = schema.key[0] if len(schema.key) == 1 else -1
@@ -345,6 +350,8 @@ class RowReader:
             old_key = self._key_of(before)
             if old_key != self._key_of(values):
                 into.append(Change(Op.DELETE, self.schema, old_key))
+                if UNCHANGED in values:
+                    self._moved.append(len(into))
         into.append(Change(Op.UPSERT, self.schema, self._key_of(values), values))
 
     def _key_of(self, values: tuple[Value, ...]) -> tuple[str, ...]:

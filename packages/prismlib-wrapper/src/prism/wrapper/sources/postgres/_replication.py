@@ -26,6 +26,7 @@ import psycopg
 from psycopg import pq
 
 from prism.wrapper.sources.errors import (
+    SourceAccessError,
     SourceBusyError,
     SourceClosedError,
     SourceError,
@@ -88,7 +89,13 @@ class ReplicationConnection:
         self._connection = pq.PGconn.connect(info.encode())
         if self._connection.status != pq.ConnStatus.OK:
             text = self._connection.get_error_message()
+            role = self._connection.user.decode()
             self._connection.finish()
+            if "wal sender" in text.lower() or "walsender" in text:
+                raise SourceAccessError(
+                    f"the role {role} may not read the log",
+                    remedy=f"ALTER ROLE {identifier(role)} REPLICATION;",
+                )
             raise explain(psycopg.Error(text), sqlstate=None, doing="cannot connect")
         self._interval_s = status_interval_s
         self._lock = threading.Lock()
@@ -302,6 +309,8 @@ class ReplicationConnection:
             while connection.is_busy():
                 left = 3600.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
+                    # A server that waits for others does not notice that we hang up.
+                    connection.get_cancel().cancel()
                     raise SourceBusyError(f"{command.split()[0]} took longer than {timeout_s:g} s")
                 if self._wait(left):
                     self._check_open()
