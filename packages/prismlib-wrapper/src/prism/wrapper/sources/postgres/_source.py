@@ -65,6 +65,10 @@ __all__ = ["PostgresSource"]
 _LOG: Final = logging.getLogger("prism.wrapper")
 _READ_S: Final = 1.0
 _FIRST_BACKOFF_S: Final = 0.1
+# Twice and a bit of how often the server is asked whether it is there.
+_SILENT_S: Final = 2.5
+# For a look at the catalogue, or rows by key.
+_ANSWER_S: Final = 60.0
 _UNKNOWN_TYPE: Final = TypeFacts(base_name="unknown", category="X", form="p")
 _WAITING_SQL: Final = """
 SELECT pid, extract(epoch FROM now() - xact_start)::int, state
@@ -145,7 +149,8 @@ class PostgresSource:
             for attempt in (1, 2):
                 session = self._side_connection()
                 try:
-                    return fetch_rows(session, schema, keys)
+                    with session.answering_within(_ANSWER_S):
+                        return fetch_rows(session, schema, keys)
                 except SourceUnavailableError:
                     session.close()
                     self._side_session = None
@@ -161,11 +166,16 @@ class PostgresSource:
         if not self._closing.is_set():
             try:
                 with self._side:
-                    facts = slot_facts(self._side_connection(), self._settings.slot)
+                    session = self._side_connection()
+                    with session.answering_within(_ANSWER_S):
+                        facts = slot_facts(session, self._settings.slot)
             except SourceError as error:
                 failure = str(error)
+        streams = self._status.phase is Phase.STREAM
+        is_silent = streams and link is not None and link.silent_s > _SILENT_S
         return replace(
             self._status,
+            connected=self._status.connected and not is_silent,
             confirmed=None if confirmed is None else str(confirmed),
             wal_status=None if facts is None else facts.wal_status,
             retained_bytes=None if facts is None else facts.retained_bytes,
@@ -180,6 +190,9 @@ class PostgresSource:
         link = self._link
         if link is not None:
             link.close()
+        side = self._side_session
+        if side is not None:
+            side.abort()  # who waits for its answer holds the lock
         with self._side:
             if self._side_session is not None:
                 self._side_session.close()
@@ -453,8 +466,9 @@ class PostgresSource:
         Raises:
             _Stale: They are not, or may not be.
         """
-        tables, changed = follow(session, self._settings)
-        ground = Ground.of(session, tables)
+        with session.answering_within(_ANSWER_S):
+            tables, changed = follow(session, self._settings)
+            ground = Ground.of(session, tables)
         why = changed or self._ground.rift(ground)
         if why is not None:
             raise _Stale(why)
