@@ -93,7 +93,7 @@ class ReplicationConnection:
 
     def __init__(self, dsn: str, *, connect_timeout_s: float, status_interval_s: float) -> None:
         info = conninfo(dsn, connect_timeout_s=connect_timeout_s, replication=True)
-        self._connection = pq.PGconn.connect(info.encode())
+        self._connection = _connect(info.encode(), timeout_s=max(2.0, connect_timeout_s))
         if self._connection.status != pq.ConnStatus.OK:
             text = self._connection.get_error_message()
             role = self._connection.user.decode()
@@ -360,3 +360,27 @@ class ReplicationConnection:
         if not state or state.startswith(("08", "57P")):
             return SourceUnavailableError(text or "the connection was lost")
         return ServerRefusedError(text, sqlstate=state)
+
+
+def _connect(info: bytes, *, timeout_s: float) -> pq.abc.PGconn:
+    """Connect, letting other threads run: `PGconn.connect` keeps them all waiting.
+
+    Raises:
+        SourceUnavailableError: It takes longer.
+    """
+    connection = pq.PGconn.connect_start(info)
+    deadline = time.monotonic() + timeout_s
+    while connection.status != pq.ConnStatus.BAD:
+        state = connection.connect_poll()
+        if state in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
+            break
+        sockets = [connection.socket]
+        reads = state == pq.PollingStatus.READING
+        left = deadline - time.monotonic()
+        ready = left > 0 and select.select(
+            sockets if reads else [], [] if reads else sockets, [], left
+        )
+        if not ready or not any(ready):
+            connection.finish()
+            raise SourceUnavailableError(f"cannot connect: no answer in {timeout_s:g} s")
+    return connection

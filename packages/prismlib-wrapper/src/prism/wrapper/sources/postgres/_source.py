@@ -40,6 +40,7 @@ from prism.wrapper.sources.postgres._assembler import Assembler, Resolved
 from prism.wrapper.sources.postgres._catalogue import TypeFacts, resolve_relation
 from prism.wrapper.sources.postgres._fetch import fetch_rows
 from prism.wrapper.sources.postgres._ground import Ground
+from prism.wrapper.sources.postgres._horizon import Horizon
 from prism.wrapper.sources.postgres._position import (
     LogEnd,
     Position,
@@ -67,6 +68,7 @@ _READ_S: Final = 1.0
 _FIRST_BACKOFF_S: Final = 0.1
 # Twice and a bit of how often the server is asked whether it is there.
 _SILENT_S: Final = 2.5
+_TOLD_AT_MOST: Final = 1024
 # For a look at the catalogue, or rows by key.
 _ANSWER_S: Final = 60.0
 _UNKNOWN_TYPE: Final = TypeFacts(base_name="unknown", category="X", form="p")
@@ -104,6 +106,7 @@ class PostgresSource:
         self._confirmed: Position | None = None
         self._schemas: dict[TableId, TableSchema] = {}
         self._ground = Ground((), {})
+        self._horizon = Horizon(self._closing.wait)
         self._spools = SpoolRoom(memory_bytes=settings.memory_bytes, folder=settings.spool_folder)
         self._status = SourceStatus(phase=Phase.WAITING, connected=False, slot=settings.slot)
 
@@ -149,8 +152,7 @@ class PostgresSource:
             for attempt in (1, 2):
                 session = self._side_connection()
                 try:
-                    with session.answering_within(_ANSWER_S):
-                        return fetch_rows(session, schema, keys)
+                    return self._reread(session, schema, keys)
                 except SourceUnavailableError:
                     session.close()
                     self._side_session = None
@@ -270,11 +272,10 @@ class PostgresSource:
         slot = self._free_slot(session)
         why: str | None = self._void
         if self._told is not None:
-            branches = (
-                ()
-                if self._told.timeline == identity.timeline
-                else link.timeline_branches(identity.timeline)
-            )
+            branches: tuple[tuple[int, int], ...] = ()
+            if self._told.timeline != identity.timeline:
+                branches = link.timeline_branches(identity.timeline)
+                self._horizon.forget()
             end = LogEnd(
                 system=identity.system,
                 timeline=identity.timeline,
@@ -287,6 +288,7 @@ class PostgresSource:
         if why is not None:
             self._told = None
             self._void = why
+            self._horizon.forget()
             if slot is not None:
                 link.drop_slot(settings.slot)
             yield from self._snapshot(session, link, identity, why)
@@ -435,7 +437,8 @@ class PostgresSource:
                 told=self._schemas,
                 current=lambda schema: self._current(session, schema),
                 position=position,
-                reread=lambda schema, keys: fetch_rows(session, schema, keys),
+                reread=lambda schema, keys: self._reread(session, schema, keys),
+                began=lambda xid: self._began(session, xid),
                 part_rows=self._settings.part_rows,
             )
         self._spools.close()
@@ -443,10 +446,25 @@ class PostgresSource:
             resolve=_Resolver(session, self._ground.tables, self._adopt),
             told=self._schemas,
             position=position,
-            reread=lambda schema, keys: fetch_rows(session, schema, keys),
+            reread=lambda schema, keys: self._reread(session, schema, keys),
+            began=lambda xid: self._began(session, xid),
             open_spool=self._spools.open,
             part_rows=self._settings.part_rows,
         )
+
+    def _began(self, session: Session, xid: int) -> None:
+        self._horizon.told(xid)
+        # Most can be seen long since.
+        if len(self._horizon) % _TOLD_AT_MOST == 0:
+            self._horizon.look(session)
+
+    def _reread(
+        self, session: Session, schema: TableSchema, keys: Sequence[tuple[str, ...]]
+    ) -> dict[tuple[str, ...], tuple[str | None, ...]]:
+        """Read rows by key, at least as new as all that was told."""
+        with session.answering_within(_ANSWER_S):
+            self._horizon.reach(session)
+            return fetch_rows(session, schema, keys)
 
     def _options(self) -> dict[str, str]:
         if self._settings.plugin == "wal2json":
@@ -486,6 +504,7 @@ class PostgresSource:
         to them since they were attached and ends with the same rows.
         """
         before = self._adopt(session)
+        self._horizon.reach(session)
         for table in self._ground.tables:
             known = {leaf.oid for leaf in before.leaves[table.facts.oid]}
             for leaf in self._ground.leaves[table.facts.oid]:
