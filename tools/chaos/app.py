@@ -154,7 +154,8 @@ class _Inside:
         if self._driver is None:
             return {}
         return {
-            name.rpartition(".")[2]: digest(self.rows(name)) for name in self._driver.status().tables
+            name.rpartition(".")[2]: digest(self.rows(name))
+            for name in self._driver.status().tables
         }
 
     def rows(self, table: str) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -27,9 +27,10 @@ class Disk:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
-        self.is_mounted = os.geteuid() == 0 and not subprocess.run(
-            command, check=False, capture_output=True
-        ).returncode
+        self.is_mounted = (
+            os.geteuid() == 0
+            and not subprocess.run(command, check=False, capture_output=True).returncode
+        )
         self._ballast = folder / "ballast"
         self._limited: int | None = None
 

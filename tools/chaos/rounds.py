@@ -70,9 +70,7 @@ def play(world: World, fault: Fault, phase: Phase, *, seed: int, haste: float = 
     with Writers(world.dsn, seed=seed, pause_s=0.02 if is_snapshot else 0.004) as writers:
         _let_pass(world, chance.uniform(0.2, 1.0) / haste)
         if is_snapshot:
-            world.begin_snapshot(
-                first=chance.random() < 0.5, bytes_per_s=_SNAPSHOT_BYTES_PER_S
-            )
+            world.begin_snapshot(first=chance.random() < 0.5, bytes_per_s=_SNAPSHOT_BYTES_PER_S)
             _let_pass(world, chance.uniform(0.0, 1.0) / haste)
         in_time = world.is_in_snapshot() == is_snapshot
         fault.strike(world, chance)

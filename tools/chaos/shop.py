@@ -45,7 +45,9 @@ name = "lines"
 text = "{note}"
 """
 
-_WORDS = "lamp desk chair sofa shelf red green small large oak steel glass soft garden office".split()
+_WORDS = (
+    "lamp desk chair sofa shelf red green small large oak steel glass soft garden office".split()
+)
 _IDS = 400
 _MOVED = 1_000
 _BASE = 5_000
@@ -75,9 +77,7 @@ def read_rows(dsn: str) -> dict[str, Rows]:
     with closing(psycopg2.connect(dsn)) as connection, connection.cursor() as cursor:
         cursor.execute("SET TIME ZONE 'UTC'")
         cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
-        cursor.execute(
-            "SELECT id, name, price::text, stock, tags, since::text, big FROM products"
-        )
+        cursor.execute("SELECT id, name, price::text, stock, tags, since::text, big FROM products")
         names = ("id", "name", "price", "stock", "tags", "since", "big")
         products = {
             str(row[0]): (

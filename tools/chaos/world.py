@@ -29,7 +29,7 @@ _PASSWORD = "only-for-this-run"  # noqa: S105 - of a server that lives as long a
 _EQUAL_S = 90.0
 _SLOT_S = 30.0
 _STEP_S = 0.05
-_SHOWN = 5
+_SHOWN, _SHOWN_CHARS = 5, 300
 # The replica keeps components as int16; two texts are never that near.
 _STEP_OF_INT16 = 4e-5
 _LOG_KEPT_BYTES = 48 << 20
@@ -258,7 +258,11 @@ class World:
 
     def _mark(self) -> int:
         """Write a last row; gives a place in the log before its commit."""
-        with closing(psycopg2.connect(self.dsn)) as connection, connection, connection.cursor() as c:
+        with (
+            closing(psycopg2.connect(self.dsn)) as connection,
+            connection,
+            connection.cursor() as c,
+        ):
             c.execute(
                 "INSERT INTO products VALUES (0, 'the last one', 0, 0) "
                 "ON CONFLICT (id) DO UPDATE SET stock = products.stock + 1"
@@ -271,7 +275,9 @@ class World:
             return
         texts, vectors = self.app.vectors(table)
         expected = self._embedder.embed(texts)
-        wrong = np.flatnonzero(~np.isclose(vectors, expected, rtol=0, atol=_STEP_OF_INT16).all(axis=1))
+        wrong = np.flatnonzero(
+            ~np.isclose(vectors, expected, rtol=0, atol=_STEP_OF_INT16).all(axis=1)
+        )
         if len(wrong):
             raise BrokenPromiseError(
                 f"{len(wrong)} of {len(texts)} vectors of {table} are not those of their texts, "
@@ -322,7 +328,12 @@ class World:
         self._until(is_left, _SLOT_S, "the slot stays in use though its reader is dead")
         state = self.wrapper.log_state()
         # While a snapshot is built the slot is of that one, and nobody resumes from it.
-        if not slot or slot[0][1] is None or state.position is None or state.snapshot_rows is not None:
+        if (
+            not slot
+            or slot[0][1] is None
+            or state.position is None
+            or state.snapshot_rows is not None
+        ):
             return
         if int(slot[0][1]) > state.position:
             raise BrokenPromiseError(
@@ -338,10 +349,20 @@ class World:
             except RuntimeError as error:
                 told.append(str(error))
                 continue
-            wrong = sorted(row_id for row_id in {*rows, *found} if rows.get(row_id) != found.get(row_id))
-            told.append(f"{table}: {len(rows)} rows, the replica has {len(found)}, {len(wrong)} differ")
+            wrong = sorted(
+                row_id for row_id in {*rows, *found} if rows.get(row_id) != found.get(row_id)
+            )
+            told.append(
+                f"{table}: {len(rows)} rows, the replica has {len(found)}, {len(wrong)} differ"
+            )
             for row_id in wrong[:_SHOWN]:
-                told += [f"  is       {rows.get(row_id)}"[:500], f"  replica  {found.get(row_id)}"[:500]]
+                held = self.wrapper.holds(table, row_id)
+                for who, what in (
+                    ("table", rows.get(row_id)),
+                    ("log", held),
+                    ("replica", found.get(row_id)),
+                ):
+                    told.append(f"  {row_id} {who}: {what}"[:_SHOWN_CHARS])
         return "\n".join([*told, "the wrapper said:", self.wrapper.said()])
 
     def _until(self, what: Callable[[], bool], seconds: float, why: str) -> None:

@@ -163,6 +163,19 @@ path = {json.dumps(str(self._log))}
         position = None if found[0] is None else Position.parse(found[0]).lsn
         return LogState(position, found[2] if found[1] == "snapshot" else None)
 
+    def holds(self, table: str, row_id: str) -> str:
+        """What the change log says of a row: which of wrapper and driver is wrong about it."""
+        with closing(sqlite3.connect(f"{self._log.as_uri()}?mode=ro", uri=True)) as log:
+            (epoch,) = log.execute("SELECT current FROM meta").fetchone()
+            found = log.execute(
+                f"SELECT seq, gone, CAST(columns AS TEXT) FROM rows_{epoch:d} NATURAL JOIN tables "
+                "WHERE name = ? AND row_id = ?",
+                (table, row_id),
+            ).fetchone()
+        if found is None:
+            return "nothing"
+        return f"seq {found[0]}, {'gone' if found[1] else found[2]}"
+
     def said(self, lines: int = 12) -> str:
         """The end of its output."""
         if not self.output.exists():
