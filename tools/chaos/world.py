@@ -55,6 +55,8 @@ class World:
         base_rows: How many rows a snapshot has at least.
     """
 
+    tenant_id = _TENANT
+
     def __init__(self, *, version: int, base_rows: int) -> None:
         self._base_rows = base_rows
         self._embedder = StaticEmbedder()
