@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import subprocess
@@ -55,10 +56,8 @@ class Disk:
             self._ballast.unlink(missing_ok=True)
         elif self._limited is not None:
             limits = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(self._limited, resource.RLIMIT_FSIZE, limits)
-            except ProcessLookupError:
-                pass
             self._limited = None
 
     def close(self) -> None:

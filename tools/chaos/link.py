@@ -115,7 +115,7 @@ class Link:
                 return
             far = socket.socket()
             far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-            far.setblocking(False)
+            far.setblocking(False)  # noqa: FBT003
             try:
                 await self._loop.sock_connect(far, (_HOST, self._target))
                 far_reader, far_writer = await asyncio.open_connection(sock=far)

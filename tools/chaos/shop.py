@@ -87,11 +87,11 @@ def read_rows(dsn: str) -> dict[str, Rows]:
             for row in cursor
         }
         cursor.execute("SELECT bill, place, note, amount, big FROM lines")
-        names = ("bill", "place", "note", "amount", "big")
+        of_lines = ("bill", "place", "note", "amount", "big")
         lines = {
             json.dumps([str(row[0]), str(row[1])], separators=(",", ":")): (
                 row[2],
-                dict(zip(names, row, strict=True)),
+                dict(zip(of_lines, row, strict=True)),
             )
             for row in cursor
         }
@@ -156,7 +156,8 @@ class Writers:
                         connection = psycopg2.connect(self._dsn)
                     self._transaction(connection, chance)
                 except psycopg2.errors.IntegrityError:
-                    connection.rollback()
+                    if connection is not None:
+                        connection.rollback()
                 except (psycopg2.OperationalError, psycopg2.InterfaceError):
                     # The database died, or two of us waited for each other.
                     if connection is not None:

@@ -270,7 +270,8 @@ class World:
                 "ON CONFLICT (id) DO UPDATE SET stock = products.stock + 1"
             )
             c.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn")
-            return int(c.fetchone()[0])
+            found = c.fetchone()
+            return int(found[0]) if found else 0
 
     def _check_vectors(self, table: str) -> None:
         if self.app is None:

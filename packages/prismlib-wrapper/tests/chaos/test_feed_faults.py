@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from chaos.faults import FAULTS, Fault, fault_named
 from chaos.memory import measure
 from chaos.rounds import play

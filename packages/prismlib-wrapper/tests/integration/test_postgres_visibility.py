@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import psycopg2
 import pytest
-from chaos.link import Link
 from postgres_databases import Database, database
 
+from chaos.link import Link
 from prism.wrapper._local_postgres import LocalPostgres
 from prism.wrapper.sources import Phase
 from prism.wrapper.sources.conformance import Follower, Replica, eventually

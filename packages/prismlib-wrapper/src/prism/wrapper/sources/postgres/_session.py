@@ -132,9 +132,11 @@ class Session:
 
         `close` would wait for the answer that does not come.
         """
-        with contextlib.suppress(OSError, psycopg2.Error):
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as shared:
-                shared.shutdown(socket.SHUT_RDWR)
+        with (
+            contextlib.suppress(OSError, psycopg2.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as shared,
+        ):
+            shared.shutdown(socket.SHUT_RDWR)
 
     @contextlib.contextmanager
     def answering_within(self, seconds: float) -> Iterator[None]:
