@@ -24,7 +24,7 @@ class Disk:
         size_bytes: Of the tmpfs.
     """
 
-    def __init__(self, folder: Path, size_bytes: int = 512 << 20) -> None:
+    def __init__(self, folder: Path, size_bytes: int) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]

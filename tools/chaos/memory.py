@@ -51,8 +51,11 @@ def measure(
     Raises:
         BrokenPromiseError: It does not.
     """
+    world.kill_app()
+    world.start_app(keeps=False)
     if world.app is None:
-        raise RuntimeError("the world has no app")
+        raise AssertionError
+    world.check_equal()
     found = []
     silent = App(world.driver_link.port, world.tenant_id, None)
     try:

@@ -53,12 +53,14 @@ class World:
     Args:
         version: Of PostgreSQL: 15 or 18.
         base_rows: How many rows a snapshot has at least.
+        disk_bytes: Of the change log's disk.
     """
 
     tenant_id = _TENANT
 
-    def __init__(self, *, version: int, base_rows: int) -> None:
+    def __init__(self, *, version: int, base_rows: int, disk_bytes: int = 512 << 20) -> None:
         self._base_rows = base_rows
+        self._disk_bytes = disk_bytes
         self._embedder = StaticEmbedder()
         self._closing = ExitStack()
         self.app: App | None = None
@@ -78,7 +80,7 @@ class World:
         self.server = server.start()
         self._make_database()
         self.database_link = self._closing.enter_context(Link(server.port))
-        self.disk = Disk(self.folder / "log")
+        self.disk = Disk(self.folder / "log", self._disk_bytes)
         self._closing.callback(self.disk.close)
         self.wrapper = Wrapper(
             self.folder,
@@ -118,9 +120,15 @@ class World:
 
     # Its parts.
 
-    def start_app(self) -> None:
-        """Start an app, with the snapshot that the last one left."""
-        self.app = App(self.driver_link.port, _TENANT, self.folder / "replica")
+    def start_app(self, *, keeps: bool = True) -> None:
+        """Start an app, with the snapshot that the last one left.
+
+        Args:
+            keeps: Whether it does; the file is written twice a second, which large ones are not
+                made for.
+        """
+        kept = self.folder / "replica" if keeps else None
+        self.app = App(self.driver_link.port, _TENANT, kept)
 
     def kill_app(self) -> None:
         """Kill the app; what it saw until then is checked first."""
