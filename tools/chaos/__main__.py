@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     options = _options(argv)
     console = Console(stderr=options.json)
+    # Servers and mounts are cleared away however we are ended.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         if options.what == "memory":
             return _memory(options, console)
