@@ -1,9 +1,10 @@
-"""The wrapper as a process: four threads, started and ended in order.
+"""The wrapper as a process: threads that are started and ended in order.
 
     reader     source events into a channel, which holds it up
     composer   events to rows, texts and vectors
     keeper     rows to the change log, positions back to the source
     publisher  the log to the drivers (an event loop of its own)
+    status     asks the source how it is, which may have to wait for the database
 
 They stop in the direction of the stream: the source is closed, what was read is composed and
 written, then the drivers get what they lack. What any of them cannot go on with ends all of them.
@@ -154,6 +155,7 @@ class Daemon:
                 ("keeper", self._keeper.run),
                 ("composer", self._compose),
                 ("reader", lambda: self._read(resume)),
+                ("status", lambda: self._health.keep_asking(self._pause)),
             ):
                 self._start(name, work)
             self._watch()

@@ -84,6 +84,7 @@ class Assembler:
         position: Makes a position of a log sequence number.
         reread: Reads rows of a table by key, as they are now.
         open_spool: Makes an empty spool.
+        began: Told the number of each transaction before its changes.
         part_rows: How many changes of a transaction are told at once. Raising it makes fewer and
             larger events.
     """
@@ -96,12 +97,14 @@ class Assembler:
         position: Callable[[int], str],
         reread: Reread,
         open_spool: SpoolFactory,
+        began: Callable[[int], object] = lambda _xid: None,
         part_rows: int = 1000,
     ) -> None:
         self._resolve = resolve
         self._position = position
         self._reread = reread
         self._open_spool = open_spool
+        self._began = began
         self._part_rows = part_rows
         self._readers: dict[int, wire.RowReader | None] = {}
         self._told = told
@@ -165,6 +168,7 @@ class Assembler:
             if self._in_transaction:
                 raise SourceProtocolError("pgoutput began a transaction inside another")
             self._in_transaction = True
+            self._began(message.xid)
         elif isinstance(message, wire.Commit):
             if not self._in_transaction:
                 raise SourceProtocolError("pgoutput committed a transaction that was not begun")
@@ -224,6 +228,7 @@ class Assembler:
 
     def _commit_streamed(self, message: wire.StreamCommit) -> Iterator[SourceEvent]:
         streamed = self._streamed.pop(message.xid, None)
+        self._began(message.xid)
         if streamed is None:
             raise SourceProtocolError("pgoutput committed a stream that was not begun")
         self._in_transaction = True
