@@ -32,6 +32,7 @@ _SHARED_WORDS = 0.8
 # others; .05 more or less of each moves the first by three hundredths.
 _NEAR_IN_MEANING = (0.75, 0.65, 0.55)
 _SEVERAL_NUMBERS = 2
+_NOTHING: frozenset[tuple[str, str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class AnswerSketch:
     numbers: tuple[Quantity, ...]
     polarity: tuple[str, bool]
     words: frozenset[str]
-    echoes: frozenset[tuple[str, str]] = frozenset()
+    echoes: frozenset[tuple[str, str]] = _NOTHING
 
     @property
     def size_bytes(self) -> int:
@@ -67,13 +68,14 @@ def sketch(text: str, question: str = "") -> AnswerSketch:
         numbers=words.numbers,
         polarity=(opening[1].lower() if opening else "", words.is_negated),
         words=words.content,
-        echoes=_echoes(words.numbers, question) if words.numbers else frozenset(),
+        echoes=_echoes(words.numbers, question) if words.numbers else _NOTHING,
     )
 
 
 def _echoes(numbers: tuple[Quantity, ...], question: str) -> frozenset[tuple[str, str]]:
     asked = {number[:2] for number in analyse(question).numbers}
-    return frozenset(number[:2] for number in numbers if number[:2] in asked)
+    echoes = [number[:2] for number in numbers if number[:2] in asked]
+    return frozenset(echoes) if echoes else _NOTHING
 
 
 def readable(text: str) -> str:

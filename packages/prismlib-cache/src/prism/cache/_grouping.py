@@ -1,11 +1,13 @@
 """Find out which stored answers a fresh one says the same as, and have them form groups.
 
-Done by one thread at a time beside the questions. An answer is compared with a few members of each
-group near its question: about a tenth of a millisecond for the sixteen neighbours together.
+Done beside the questions, and by `put` in its caller's time. An answer is compared with a few
+members of each group near its question: about a tenth of a millisecond for all of them together.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
@@ -26,7 +28,7 @@ _NOTES_AT_ONCE = 64
 
 
 class Grouping:
-    """Keeps groups and meanings of entries up to date. Not safe for threads.
+    """Keeps groups and meanings of entries up to date. Safe for threads.
 
     Args:
         shelf: Where the entries are.
@@ -38,7 +40,8 @@ class Grouping:
     ) -> None:
         self._shelf = shelf
         self._survive = survive
-        self._unwritten: dict[bytes, Entry] = {}
+        # No lock: a fork could leave it held in the child.
+        self._unwritten: deque[Entry] = deque()
 
     def place(
         self,
@@ -76,7 +79,7 @@ class Grouping:
     def join(self, same: Sequence[Entry]) -> None:
         """Make one group of these entries' groups; the first of them is to be noted anyway."""
         moved = self._shelf.join(same) if len(same) > 1 else []
-        self._unwritten |= {each.key: each for each in (same[0], *moved)}
+        self._unwritten.extend((same[0], *moved))
         if len(self._unwritten) >= _NOTES_AT_ONCE:
             self.write()
 
@@ -91,7 +94,11 @@ class Grouping:
 
     def write(self) -> None:
         """Write down what changed, if the store keeps notes."""
-        unwritten, self._unwritten = self._unwritten, {}
+        unwritten: dict[bytes, Entry] = {}
+        with contextlib.suppress(IndexError):
+            while True:
+                entry = self._unwritten.popleft()
+                unwritten[entry.key] = entry
         if unwritten and self._shelf.link.keeps_notes:
             notes = {ENTRY_NOTE + key: packed_note(entry) for key, entry in unwritten.items()}
             with self._survive("store"):

@@ -16,7 +16,6 @@ import contextlib
 import json
 import logging
 import random
-import threading
 import time
 import zlib
 from collections import deque
@@ -179,8 +178,6 @@ class Learner:
         self._experience = self._calibrator().rule
         self._saved: dict[bytes, bytes] = {}
         self._grouping = Grouping(shelf, survive)
-        # `put` places entries in its caller's time, the worker in its own.
-        self._placing = threading.Lock()
         self._waiting: deque[_Lesson] = deque()
         self._left_out: deque[tuple[bytes, bytes, npt.NDArray[np.float32]]] = deque(
             maxlen=_LEFT_OUT
@@ -233,8 +230,7 @@ class Learner:
         entry = self._shelf.entry(call.finding.key)
         if entry is not None and call.finding.vector is not None:
             near = self._shelf.near(call.finding.vector, call.scope.key)
-            with self._placing:
-                self._grouping.place(entry, self._meaning(text_of(answer)), near)
+            self._grouping.place(entry, self._meaning(text_of(answer)), near)
 
     def reported(self, family: bytes, judgement: Judgement) -> None:
         """Take in that a user called a hit wrong."""
@@ -286,7 +282,7 @@ class Learner:
         for check in list(self._checks):
             if isinstance(check, asyncio.Task) and not check.get_loop().is_closed():
                 check.get_loop().call_soon_threadsafe(check.cancel)
-        with self._survive("learning"), self._placing:
+        with self._survive("learning"):
             self._grouping.write()
         with self._survive("learning"):
             for name, family in list(self._families.items()):
@@ -355,10 +351,9 @@ class Learner:
             if waits and found is not None:
                 # Whether it belongs to the candidate's group is for the judge to say.
                 near = [each for each in near if each[0].group != found[0].group]
-            with self._placing:
-                self._grouping.place(
-                    entry, lesson.meaning, near, known=found and found[0], verdict=verdict
-                )
+            self._grouping.place(
+                entry, lesson.meaning, near, known=found and found[0], verdict=verdict
+            )
         if waits:
             self._await_judge(lesson)
         elif found is not None:
@@ -367,8 +362,7 @@ class Learner:
         if self._left_out and not self._is_catching_up:
             self._is_catching_up = self._worker.do(self._catch_up, even_if_full=True)
         if self._worker.is_idle:
-            with self._placing:
-                self._grouping.write()
+            self._grouping.write()
 
     def _await_judge(self, lesson: _Lesson) -> None:
         """Let a lesson wait for the judge, or take a waiting one's place."""
@@ -405,8 +399,7 @@ class Learner:
             )
         entry = lesson.entry
         if verdict and entry is not None and self._shelf.entry(entry.key) is entry:
-            with self._placing:
-                self._grouping.join([entry, candidate])
+            self._grouping.join([entry, candidate])
         self._label(lesson, verdict=verdict)
         self._update(lesson.name, lesson.family)
 
@@ -418,8 +411,7 @@ class Learner:
             if entry is not None and entry.meaning is None:
                 meaning = self._meaning(text_of(entry.answer))
                 near = self._shelf.near(vector, scope)
-                with self._placing:
-                    self._grouping.place(entry, meaning, near)
+                self._grouping.place(entry, meaning, near)
         finally:
             self._is_catching_up = bool(self._left_out) and self._worker.do(
                 self._catch_up, even_if_full=True

@@ -70,7 +70,8 @@ class AnswerReader:
             row, width = np.asarray(self._embedder.embed([read]), dtype=np.float32), self.width
         if row.shape != (1, width) or not np.isfinite(row).all():
             return None
-        meaning: Vector = row[0]
+        # A row would keep all of the array.
+        meaning: Vector = row[0].copy()
         return meaning
 
     def question(self, text: str) -> Vector | None:

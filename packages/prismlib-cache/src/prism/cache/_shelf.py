@@ -51,6 +51,8 @@ GROUP_BYTES = 16
 # Per entry beside question, answer, vectors, words and tags: its objects and its places in dict,
 # heaps and index. A test measures real entries and fails if they take more than is estimated.
 _ENTRY_OVERHEAD_BYTES = 3072
+# Of an answer's vector, unless that is as wide as the question's.
+_MEANING_BYTES = 1280
 _REMEMBERED_REMOVALS = 1024
 
 
@@ -400,7 +402,8 @@ class Shelf:
             size_bytes=_ENTRY_OVERHEAD_BYTES
             + 4 * len(record.question)
             + len(record.answer)
-            + 3 * len(record.vector)
+            + 2 * len(record.vector)
+            + max(len(record.vector), _MEANING_BYTES)
             + sketched.size_bytes
             + sum(100 + len(tag) for tag in record.tags),
             position=position,
