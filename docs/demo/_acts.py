@@ -106,12 +106,11 @@ def ask_at_once(console: Console, support: Support, llm: MockLLM, question: str)
 
 def restart(console: Console, path: Path, llm: MockLLM, question: str) -> Restart:
     """Open the file of a closed cache and ask for something it should know."""
-    before = llm.calls
     start = time.perf_counter()
     with Support(path, llm) as support:
         open_s = time.perf_counter() - start
         served = support.ask(question)
-    calls = llm.calls - before
+    calls = int(served.called)
     console.print(f"  reopened {path.name} in {milliseconds(open_s)}")
     console.print(f"  asked   {question}")
     console.print(f"  {'miss' if served.called else 'hit'}, {calls} calls of the mock model:")

@@ -54,20 +54,21 @@ _TRAFFIC = 1536
 _REPORTS = 256
 # Requests in which a report counts.
 _REPORT_REACH = 8192
-# Standard deviations from estimate to bound: by chance one look in six is too bold. The error is an
-# average over many looks, so streams that end above the target are fewer: of 120 simulated ones
-# (tests/unit/test_calibration_streams.py) none at 1 %, three at 3 %, five at 5 %. With 1.15 or 1.3
-# they are none, one and three, for a twentieth or a tenth fewer hits.
-_DEVIATIONS = 1.0
+# Standard deviations from estimate to bound: by chance one look in eight is too bold. The error is
+# an average over many looks, so streams that end above the target are fewer: see the simulations in
+# tests/unit/test_calibration_streams.py. Below 1.1 sudden drift takes more than three streams in
+# ten above the target; from 1.15 to 1.3 a twentieth of the hits at 1 % is lost.
+_DEVIATIONS = 1.15
 # Share of wrong answers that a judge may take for right.
 _OVERLOOKED = 0.05
 # A label counts e times less after so many others. At 1,000 a quarter of the hits is lost on steady
 # traffic; against sudden drift it helps less than the alarm.
 _REMEMBERED = 4000.0
-# How many labels experience counts for. The more, the longer a scope that is harder than others
-# overspends: at 3 % one stream in eight with 60, one in twenty-five with 30, one in fifty with 15.
-# Fifteen instead of thirty cost one hit in a hundred.
-_PRIOR_LABELS = 15.0
+# How many labels experience counts for. From 60 on a scope that is harder than others overspends
+# before it has learned that: at a target of 3 % one stream in eight, for one in forty with 30. With
+# 15 still fewer do, and hits at 1 % rise by a fortieth; but in a cache of fifty answers one wrong
+# one then raises the bar above that of most other wordings.
+_PRIOR_LABELS = 30.0
 # Until a scope has so many labels, experience stands unless they put its error so many times above
 # the target. It costs a scope that is harder than others a few wrong answers, once.
 _TRUSTED_LABELS = 600
