@@ -8,6 +8,8 @@ import hypothesis
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
+pytest_plugins = ("postgres_fixtures",)
+
 hypothesis.settings.register_profile(
     "ci",
     # The machine is shared: a slow example is not a finding, and a failure must be repeatable.

@@ -19,6 +19,8 @@ from pathlib import Path
 
 PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MODULES = (
+    "chorus_fabric",
+    "chorus_fabric.errors",
     "prismresonance",
     "prismresonance.embed",
     "prismresonance.errors",
@@ -26,6 +28,10 @@ MODULES = (
     "prism.cache.errors",
     "prism.cache.store",
     "prism.cache.store.conformance",
+    "prism.ffi",
+    "prism.ffi.errors",
+    "prism.wrapper",
+    "prism.wrapper.errors",
 )
 
 
@@ -86,7 +92,7 @@ def _members(thing: type) -> Iterator[tuple[str, object]]:
 
 
 def _is_ours(base: type) -> bool:
-    return base.__module__.split(".")[0] in ("prism", "prismresonance")
+    return base.__module__.split(".")[0] in ("chorus_fabric", "prism", "prismresonance")
 
 
 def _signature(name: str, thing: object) -> str:

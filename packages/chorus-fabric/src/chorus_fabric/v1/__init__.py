@@ -1,0 +1,1 @@
+"""Made from `protos/chorus_fabric/v1`; do not edit."""

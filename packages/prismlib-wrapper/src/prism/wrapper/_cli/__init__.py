@@ -1,0 +1,5 @@
+"""The command `prism-wrapper`."""
+
+from prism.wrapper._cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,349 @@
+"""`prism-wrapper check`: what a run would find, without changing anything.
+
+Each finding says what it is about, whether it is well, and what to do. Statements that need rights
+of the database's owner are gathered at the end, to be handed over as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+from chorus_fabric import ChorusError, TLSConfig, check_bind, read_secret
+from prism.wrapper._config import WrapperConfig
+from prism.wrapper._origin import (
+    candidate_tables,
+    followed_names,
+    may_replicate,
+    postgres_settings,
+)
+from prism.wrapper._recipe import make_embedder
+from prism.wrapper._rows import RowPlan, TableRule
+from prism.wrapper.errors import WrapperConfigurationError, WrapperError
+from prism.wrapper.sources.errors import SourceAccessError, SourceError, TableRefusedError
+from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem, schema_of
+from prism.wrapper.sources.postgres._publication import find_tables
+from prism.wrapper.sources.postgres._server import require_server
+from prism.wrapper.sources.postgres._session import Session
+from prism.wrapper.sources.postgres._slots import slot_facts
+from prism.wrapper.sources.postgres._sql import create_publication, identifier
+
+__all__ = ["Finding", "findings", "run_check"]
+
+Verdict: TypeAlias = Literal["ok", "note", "missing"]
+
+_CONNECT_S = 10.0
+_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
+# More than this kept for a slot that nobody reads is worth a word.
+_MUCH_KEPT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        about: What.
+        verdict: `ok`; `note`, which a run survives; or `missing`, which it does not.
+        text: What was found.
+        remedy: What to do in words, if anything.
+        statements: What the database's owner runs for it, as SQL.
+    """
+
+    about: str
+    verdict: Verdict
+    text: str
+    remedy: str = ""
+    statements: str = ""
+
+
+def run_check(config: WrapperConfig, *, as_json: bool) -> int:
+    """Print the findings; 1 if something is missing."""
+    found = list(findings(config))
+    is_missing = any(finding.verdict == "missing" for finding in found)
+    console = Console(highlight=False)
+    if as_json:
+        console.print_json(
+            json.dumps(
+                {
+                    "ok": not is_missing,
+                    "findings": [
+                        {
+                            "about": finding.about,
+                            "verdict": finding.verdict,
+                            "text": finding.text,
+                            "remedy": finding.remedy,
+                            "sql": finding.statements,
+                        }
+                        for finding in found
+                    ],
+                }
+            )
+        )
+        return 1 if is_missing else 0
+    table = Table("about", "", "finding")
+    for finding in found:
+        said = f"{finding.text}. {finding.remedy}" if finding.remedy else finding.text
+        table.add_row(finding.about, _MARKS[finding.verdict], said)
+    console.print(table)
+    statements = [finding.statements for finding in found if finding.statements]
+    if statements:
+        console.print("\nFor the database's owner:\n")
+        for statement in statements:
+            console.print(statement, soft_wrap=True, markup=False)
+    return 1 if is_missing else 0
+
+
+def findings(config: WrapperConfig) -> Iterator[Finding]:
+    """Look at everything. Never raises for what it finds."""
+    yield Finding(about="configuration", verdict="ok", text="is well-formed")
+    yield _embedder(config)
+    yield _log_folder(config)
+    yield from _listener(config)
+    if config.database.flavor != "postgresql":
+        yield Finding(
+            about="database",
+            verdict="missing",
+            text=f'flavor "{config.database.flavor}" is not in this version',
+            remedy='It has "postgresql"',
+        )
+        return
+    try:
+        session = Session(config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
+    except SourceError as error:
+        yield _problem("database", error)
+        return
+    try:
+        yield from _database(session, config)
+    except SourceError as error:
+        yield _problem("database", error)
+    finally:
+        session.close()
+
+
+def _embedder(config: WrapperConfig) -> Finding:
+    try:
+        embedder = make_embedder(config.vectors)
+    except WrapperConfigurationError as error:
+        return Finding(about="embedder", verdict="missing", text=str(error))
+    return Finding(about="embedder", verdict="ok", text=embedder.model_id)
+
+
+def _log_folder(config: WrapperConfig) -> Finding:
+    path = config.log_path
+    folder = next(one for one in (path.parent, *path.parent.parents) if one.exists())
+    if not _is_writable(folder):
+        return Finding(
+            about="change log",
+            verdict="missing",
+            text=f"{folder} cannot be written by this user",
+            remedy="Name another [log] path, or run the check as the wrapper's user",
+        )
+    state = "exists" if path.exists() else "will be created"
+    return Finding(about="change log", verdict="ok", text=f"{path} {state}")
+
+
+def _is_writable(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _listener(config: WrapperConfig) -> Iterator[Finding]:
+    chorus = config.chorus
+    tls = None
+    try:
+        if chorus.certificate and chorus.key and chorus.authority:
+            tls = TLSConfig(
+                certificate=chorus.certificate, key=chorus.key, authority=chorus.authority
+            )
+            yield Finding(about="certificate", verdict="ok", text=f"is of {tls.identity}")
+        secret = read_secret(chorus.secret_file) if chorus.secret_file else None
+        check_bind(chorus.listen_host, tls, secret)
+    except (ChorusError, OSError) as error:
+        yield Finding(about="drivers", verdict="missing", text=str(error))
+        return
+    protection = " and ".join(
+        word for word, there in (("TLS", tls), ("a secret", secret)) if there is not None
+    )
+    place = f"{chorus.listen_host}:{chorus.listen_port}"
+    yield Finding(
+        about="drivers",
+        verdict="ok",
+        text=f"connect to {place} with {protection or 'neither TLS nor secret'}",
+    )
+
+
+def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
+    version = session.server_version
+    yield Finding(
+        about="database",
+        verdict="ok",
+        text=f"PostgreSQL {version // 10000}.{version % 10000}, role {session.role}",
+    )
+    try:
+        names = followed_names(session, config)
+        settings = postgres_settings(config, names)
+        require_server(session, settings)
+        yield Finding(about="server", verdict="ok", text="wal_level is logical")
+    except WrapperError as error:
+        yield _problem("server", error)
+        names = ()
+    yield from _role(session)
+    tables: list[TableFacts] = []
+    for finding, facts in _tables(session, config, names):
+        yield finding
+        if facts is not None:
+            tables.append(facts)
+    if tables:
+        yield _publication(session, config, tables)
+    yield from _slot(session, config)
+
+
+def _role(session: Session) -> Iterator[Finding]:
+    if may_replicate(session):
+        yield Finding(about="role", verdict="ok", text="may replicate")
+    else:
+        yield Finding(
+            about="role",
+            verdict="missing",
+            text=f"{session.role} may not replicate",
+            statements=f"ALTER ROLE {identifier(session.role)} REPLICATION;",
+        )
+
+
+def _tables(
+    session: Session, config: WrapperConfig, names: tuple[str, ...]
+) -> Iterator[tuple[Finding, TableFacts | None]]:
+    if not config.tables:
+        for facts in candidate_tables(session, config.database.schemas):
+            if problem := key_problem(facts):
+                text, remedy = problem
+                yield (
+                    Finding(
+                        about=f"table {facts.quoted}",
+                        verdict="note",
+                        text=f"{text}; it is left out",
+                        statements=remedy,
+                    ),
+                    None,
+                )
+    for name in names:
+        try:
+            (facts,) = find_tables(session, [name])
+            types = session.types(column.type_oid for column in facts.columns)
+            schema = schema_of(facts, [column.name for column in facts.columns], types)
+        except SourceError as error:
+            yield _problem(f"table {name}", error), None
+            continue
+        problems = RowPlan(schema, _rule(config, facts)).problems()
+        key = ", ".join(schema.columns[position].name for position in schema.key)
+        if problems:
+            yield (
+                Finding(
+                    about=f"table {name}",
+                    verdict="missing",
+                    text="; ".join(problems),
+                    remedy="Correct [[tables]]",
+                ),
+                facts,
+            )
+        else:
+            count = len(schema.columns)
+            text = f"key {key}, {count} column{'' if count == 1 else 's'}"
+            yield Finding(about=f"table {name}", verdict="ok", text=text), facts
+
+
+def _rule(config: WrapperConfig, facts: TableFacts) -> TableRule:
+    for table in config.tables:
+        if table.name in (facts.table.name, f"{facts.table.schema}.{facts.table.name}"):
+            return TableRule(
+                columns=table.columns,
+                text=table.text,
+                text_columns=table.text_columns,
+                numeric=table.numeric,
+            )
+    return TableRule()
+
+
+def _publication(session: Session, config: WrapperConfig, tables: list[TableFacts]) -> Finding:
+    name = config.publication
+    statement = create_publication(
+        name, [facts.quoted for facts in tables], server_version=session.server_version
+    )
+    found = session.rows("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,))
+    if found:
+        published = {
+            (row[0], row[1])
+            for row in session.rows(
+                "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s",
+                (name,),
+            )
+        }
+        lacking = [
+            facts.quoted
+            for facts in tables
+            if (facts.table.schema, facts.table.name) not in published
+        ]
+        if not lacking:
+            return Finding(about="publication", verdict="ok", text=f"{name} has all tables")
+        statement = f"ALTER PUBLICATION {identifier(name)} ADD TABLE {', '.join(lacking)}"
+        text = f"{name} lacks {', '.join(lacking)}"
+    else:
+        text = f"{name} does not exist"
+    ((may_create,),) = session.rows("SELECT has_database_privilege(current_database(), 'CREATE')")
+    if may_create and all(facts.owned for facts in tables):
+        return Finding(
+            about="publication", verdict="ok", text=f"{text}; the wrapper will mend that"
+        )
+    return Finding(about="publication", verdict="missing", text=text, statements=f"{statement};")
+
+
+def _slot(session: Session, config: WrapperConfig) -> Iterator[Finding]:
+    facts = slot_facts(session, config.slot)
+    if facts is None:
+        used, most = session.rows(
+            "SELECT (SELECT count(*) FROM pg_replication_slots), "
+            "current_setting('max_replication_slots')::int"
+        )[0]
+        if used >= most:
+            yield Finding(
+                about="slot",
+                verdict="missing",
+                text=f"all {most} replication slots are taken",
+                remedy="See `prism-wrapper slots`",
+                statements="ALTER SYSTEM SET max_replication_slots = 20; -- then restart",
+            )
+        else:
+            yield Finding(about="slot", verdict="ok", text=f"{config.slot} will be created")
+        return
+    kept = facts.retained_bytes or 0
+    text = f"{config.slot} is {facts.wal_status}, the server keeps {kept / 2**20:.1f} MB for it"
+    if facts.wal_status == "lost" or facts.invalidation_reason:
+        yield Finding(
+            about="slot", verdict="note", text=text, remedy="The wrapper takes a new snapshot"
+        )
+    elif facts.active_pid is None and kept > _MUCH_KEPT:
+        yield Finding(
+            about="slot",
+            verdict="note",
+            text=text,
+            remedy="Nobody reads it: start the wrapper, or drop it with `prism-wrapper slots`",
+        )
+    else:
+        reader = "nobody" if facts.active_pid is None else f"process {facts.active_pid}"
+        yield Finding(about="slot", verdict="ok", text=f"{text}, read by {reader}")
+
+
+def _problem(about: str, error: WrapperError) -> Finding:
+    statements = ""
+    text = str(error)
+    if isinstance(error, (SourceAccessError, TableRefusedError)):
+        statements = error.remedy
+        text = text.removesuffix(f"\n{error.remedy}") if error.remedy else text
+    return Finding(about=about, verdict="missing", text=text, statements=statements)

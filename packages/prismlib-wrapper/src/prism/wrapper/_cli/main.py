@@ -1,0 +1,208 @@
+"""Arguments and exit codes of `prism-wrapper`.
+
+0 is done, 1 is a finding or a failure, 2 is something to fix in the configuration, the database's
+rights or the call: one clear line for each problem, and no traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import types
+from collections.abc import Callable, Sequence
+
+from prism.wrapper._cli.logs import configure_logs
+from prism.wrapper._config import WrapperConfig, load_config
+from prism.wrapper.errors import (
+    ChangeLogBusyError,
+    ChangeLogFileError,
+    WrapperConfigurationError,
+    WrapperError,
+)
+from prism.wrapper.sources.errors import (
+    SourceAccessError,
+    SourceConfigurationError,
+    TableRefusedError,
+)
+
+__all__ = ["main"]
+
+_FAILED, _TO_FIX = 1, 2
+_DEFAULT = "/etc/prism/wrapper.toml"
+_FIXABLE = (
+    WrapperConfigurationError,
+    SourceConfigurationError,
+    SourceAccessError,
+    TableRefusedError,
+    ChangeLogFileError,
+    ChangeLogBusyError,
+)
+
+_DESCRIPTION = """\
+Read the changes of a database, make each row a vector, and stream both to every app that
+connects with a PrismDriver. Without a command it runs until it is stopped.
+"""
+_EPILOG = """\
+a configuration that is enough:
+
+  [database]
+  flavor = "postgresql"
+  dsn_env = "DATABASE_URL"        # or dsn = "postgresql://user@host/database"
+
+  [chorus]
+  tenant_id = "products-service"  # drivers name the same
+  listen_port = 50051
+
+first steps:
+
+  prism-wrapper check --config wrapper.toml    what is missing, as SQL for the database's owner
+  prism-wrapper --config wrapper.toml          run; SIGTERM drains and stops
+  prism-wrapper status --config wrapper.toml   how it is
+  prism-wrapper demo                           all of it with a database of its own
+
+exit codes: 0 done, 1 a finding or a failure, 2 something to fix in the configuration or the call
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = given.command
+    try:
+        return command(given)
+    except _FIXABLE as error:
+        print(f"prism-wrapper: {error}", file=sys.stderr)  # noqa: T201 - a command speaks
+        return _TO_FIX
+    except WrapperError as error:
+        print(f"prism-wrapper: {error}", file=sys.stderr)  # noqa: T201
+        return _FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python must not complain at its end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="prism-wrapper",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_config(parser, default=None)
+    parser.add_argument("--verbose", action="store_true", help="tell more in the log")
+    parser.set_defaults(command=_run)
+    commands = parser.add_subparsers(title="commands", metavar="")
+
+    check = commands.add_parser(
+        "check",
+        help="look at configuration and database, change nothing",
+        description="Look at the configuration and, read-only, at the database. Prints a table of "
+        "findings, and what is missing as SQL to hand to the database's owner. Exit code 1 if "
+        "something is missing.",
+    )
+    _add_config(check)
+    check.add_argument("--json", action="store_true", help="print findings as JSON")
+    check.set_defaults(command=_check)
+
+    status = commands.add_parser(
+        "status",
+        help="ask the running wrapper how it is",
+        description="Tell how the running wrapper is: its source, its log, its rows that have no "
+        "vector. Exit code 1 if none runs.",
+    )
+    _add_config(status)
+    status.add_argument("--json", action="store_true", help="print all of it as JSON")
+    status.set_defaults(command=_status)
+
+    slots = commands.add_parser(
+        "slots",
+        help="list or drop replication slots",
+        description="List the database's logical replication slots. A slot that nobody reads makes "
+        "the database keep its log until its disk is full: drop those of wrappers that are gone.",
+    )
+    _add_config(slots)
+    slots.add_argument("--json", action="store_true", help="print the list as JSON")
+    slots.add_argument("--drop", metavar="SLOT", help="drop this slot; asks first")
+    slots.add_argument("--yes", action="store_true", help="do not ask")
+    slots.set_defaults(command=_slots)
+
+    demo = commands.add_parser(
+        "demo",
+        help="run with a PostgreSQL and a product table of its own",
+        description="Start a PostgreSQL in a temporary folder with a product table that changes, "
+        "and a wrapper on it; tells how to connect a driver. Ctrl-C ends all of it.",
+    )
+    demo.add_argument("--port", type=int, default=50051, help="where drivers connect (50051)")
+    demo.add_argument("--rows", type=int, default=2000, help="products at the start (2000)")
+    demo.add_argument("--seconds", type=float, default=0, help="end by itself after so long")
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _add_config(
+    parser: argparse.ArgumentParser, *, default: str | None = argparse.SUPPRESS
+) -> None:
+    # Suppressed in the commands, so that `prism-wrapper --config F check` works as well.
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=default,
+        help=f"the configuration, TOML ({_DEFAULT})",
+    )
+
+
+def _config(given: argparse.Namespace) -> WrapperConfig:
+    return load_config(given.config or _DEFAULT)
+
+
+def _run(given: argparse.Namespace) -> int:
+    from prism.wrapper._daemon import Daemon
+
+    config = _config(given)
+    is_terminal = sys.stderr.isatty()
+    configure_logs(verbose=given.verbose, secret=config.database.dsn)
+    daemon = Daemon(config, show_progress=is_terminal)
+
+    def stop(_number: int, _frame: types.FrameType | None) -> None:
+        daemon.stop()
+        # A second signal ends at once, as people expect.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: daemon.reload())
+    daemon.run()
+    logging.getLogger("prism.wrapper").info("stopped")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> int:
+    from prism.wrapper._cli.check import run_check
+
+    return run_check(_config(given), as_json=given.json)
+
+
+def _status(given: argparse.Namespace) -> int:
+    from prism.wrapper._cli.status import run_status
+
+    return run_status(_config(given), as_json=given.json)
+
+
+def _slots(given: argparse.Namespace) -> int:
+    from prism.wrapper._cli.slots import run_slots
+
+    return run_slots(_config(given), drop=given.drop, ask=not given.yes, as_json=given.json)
+
+
+def _demo(given: argparse.Namespace) -> int:
+    from prism.wrapper._cli.demo import run_demo
+
+    configure_logs(verbose=given.verbose, secret=None)
+    return run_demo(port=given.port, rows=given.rows, seconds=given.seconds)

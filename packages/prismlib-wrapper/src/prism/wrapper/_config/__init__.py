@@ -1,0 +1,26 @@
+"""The configuration: what it may say (`settings`), and how it is read from a file (`toml`)."""
+
+from prism.wrapper._config.secrets import Secret
+from prism.wrapper._config.settings import (
+    ChorusSettings,
+    DatabaseSettings,
+    LogSettings,
+    TableSettings,
+    VectorSettings,
+    WrapperConfig,
+    WriteSettings,
+)
+from prism.wrapper._config.toml import load_config, parse_config
+
+__all__ = [
+    "ChorusSettings",
+    "DatabaseSettings",
+    "LogSettings",
+    "Secret",
+    "TableSettings",
+    "VectorSettings",
+    "WrapperConfig",
+    "WriteSettings",
+    "load_config",
+    "parse_config",
+]

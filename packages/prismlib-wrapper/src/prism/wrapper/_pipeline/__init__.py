@@ -1,0 +1,9 @@
+"""From a source's events to the change log, in three threads that hold each other up.
+
+channel    a queue between two threads, bounded by weight
+folding    events of a transaction to the last state of each row (pure)
+composer   rows to columns, texts and vectors
+keeper     composed batches to the log, and positions back to the source
+rebuild    rows of the log to another epoch, with other texts or vectors
+sightings  who waits for a row to come back through the feed
+"""
