@@ -30,6 +30,10 @@ MODULES = (
     "prism.cache.store.conformance",
     "prism.ffi",
     "prism.ffi.errors",
+    "prism.wrapper.sources",
+    "prism.wrapper.sources.conformance",
+    "prism.wrapper.sources.errors",
+    "prism.wrapper.sources.postgres",
     "prism.wrapper",
     "prism.wrapper.errors",
 )

@@ -119,7 +119,9 @@ class _Postgres(SourceConformance):
     def type_samples(self) -> Sequence[TypeSample]:
         for statement in _MAKE_TYPES:
             self.base.alone(statement)
-        return _TYPES
+        # The wheel's server is built without libxml.
+        here = self.base.server.version == 15
+        return [sample for sample in _TYPES if here or sample.type_name != "xml"]
 
 
 class TestPostgres15(_Postgres):

@@ -17,7 +17,7 @@ SECRET = "hush-hush-4711"  # noqa: S105 - it is looked for
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "prism.wrapper._cli", *arguments],
+        [sys.executable, "-m", "prism.wrapper", *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -146,7 +146,7 @@ def test_status_and_slots(shop: Database, wrapper: Wrapper) -> None:
 
 def test_demo() -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "prism.wrapper._cli", "demo", "--port", "0", "--rows", "50"],
+        [sys.executable, "-m", "prism.wrapper", "demo", "--port", "0", "--rows", "50"],
         stderr=subprocess.PIPE,
         text=True,
     )

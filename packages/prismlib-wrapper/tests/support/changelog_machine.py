@@ -17,7 +17,8 @@ from prism.wrapper._changelog import ChangeLog, LogBatch, RowState
 from prism.wrapper._rows.plan import digest
 
 DIM = 4
-IDS = st.sampled_from([f"r{n}" for n in range(3)] + ["ä", ""])
+ROW_IDS = [*(f"r{n}" for n in range(3)), "ä", ""]
+IDS = st.sampled_from(ROW_IDS)
 STREAMS = st.sampled_from([1, 2])
 CHANGES = st.lists(
     st.tuples(
@@ -39,7 +40,7 @@ class Follower:
 
     def follow(self, log: Any, limit_bytes: int) -> None:
         """Read on until there is no more."""
-        while True:
+        for _ in range(1000):
             epoch, after, base = self.at
             try:
                 batch = log.read(
@@ -57,6 +58,7 @@ class Follower:
             if batch.upto == after:
                 assert batch.upto == log.head()
                 return
+        raise AssertionError("reading on has no end")
 
     def _apply(self, part: Any) -> None:
         if part.kind is FrameKind.CLEAR:
@@ -247,6 +249,11 @@ class LogMachine(RuleBasedStateMachine):
             key: row.columns for key, row in self.model.items()
         }
         assert self.log.state.position == self.position
+        if (rebuilding := self.log.state.rebuilding) is not None:
+            # What is rebuilt so far is of rows as they are, never as they were.
+            every = [(stream, row_id) for stream in (1, 2) for row_id in ROW_IDS]
+            for key, stored_row in self.log.stored(every, epoch=rebuilding).items():
+                assert stored_row.columns == self.model[key].columns
 
     def teardown(self) -> None:
         self.log.close()

@@ -87,7 +87,7 @@ path = "{self.log_path}"
     def start(self) -> Wrapper:
         with self.output.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "prism.wrapper._cli", "--config", str(self.config)],
+                [sys.executable, "-m", "prism.wrapper", "--config", str(self.config)],
                 stdout=output,
                 stderr=output,
             )
@@ -95,7 +95,7 @@ path = "{self.log_path}"
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "prism.wrapper._cli", *arguments, "--config", str(self.config)],
+            [sys.executable, "-m", "prism.wrapper", *arguments, "--config", str(self.config)],
             capture_output=True,
             text=True,
             check=False,

@@ -101,6 +101,11 @@ class LocalPostgres:
         self.port: Final = _free_port()
 
     @property
+    def version(self) -> int:
+        """The major version."""
+        return _major(self._binaries)
+
+    @property
     def folder(self) -> Path:
         """Where the socket, the log and the data are."""
         return self._folder

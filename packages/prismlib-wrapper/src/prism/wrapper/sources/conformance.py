@@ -46,12 +46,15 @@ from prism.wrapper.sources._events import (
     SourceEvent,
 )
 from prism.wrapper.sources._protocol import Phase, Source
-from prism.wrapper.sources._types import UNCHANGED, Change, Op, TableSchema, Value
+from prism.wrapper.sources._types import UNCHANGED, Change, Op, TableSchema
 from prism.wrapper.sources.errors import SourceAccessError, SourceError
 
 __all__ = ["Follower", "Replica", "SourceConformance", "TypeSample", "eventually"]
 
 Rows = dict[tuple[str, ...], dict[str, str | None]]
+Fetch = Callable[
+    [TableSchema, Sequence[tuple[str, ...]]], Mapping[tuple[str, ...], tuple[str | None, ...]]
+]
 _PATIENCE_S: Final = 60.0
 # What a source must offer for a test to make sense; see `SourceConformance`.
 _NEEDS: Final = {
@@ -98,6 +101,7 @@ class Replica:
         self.snapshots: list[str] = []
         self.position: str | None = None
         self.events = 0
+        self.fetch: Fetch | None = None
         self._in_snapshot = False
         self._open = False
 
@@ -148,21 +152,25 @@ class Replica:
             elif change.op is Op.DELETE:
                 rows.pop(change.key, None)
             else:
-                rows[change.key] = self._row(change, rows.get(change.key))
+                self._upsert(rows, change)
 
-    @staticmethod
-    def _row(change: Change, before: Mapping[str, str | None] | None) -> dict[str, str | None]:
+    def _upsert(self, rows: Rows, change: Change) -> None:
+        columns = [column.name for column in change.schema.columns]
+        before = rows.get(change.key)
+        if UNCHANGED in change.values and before is None:
+            assert self.fetch is not None
+            fetched = self.fetch(change.schema, [change.key]).get(change.key)
+            if fetched is None:
+                return  # its deletion is still to come
+            before = dict(zip(columns, fetched, strict=True))
         row: dict[str, str | None] = {}
-        for column, value in zip(change.schema.columns, change.values, strict=True):
-            row[column.name] = _filled(column.name, value, before)
-        return row
-
-
-def _filled(name: str, value: Value, before: Mapping[str, str | None] | None) -> str | None:
-    if value is not UNCHANGED:
-        return value
-    assert before is not None, "an unchanged value of a row that nobody holds"
-    return before[name]
+        for name, value in zip(columns, change.values, strict=True):
+            if value is UNCHANGED:
+                assert before is not None
+                row[name] = before[name]
+            else:
+                row[name] = value
+        rows[change.key] = row
 
 
 class Follower:
@@ -177,6 +185,7 @@ class Follower:
     def __init__(self, source: Source, replica: Replica, *, confirming: bool = True) -> None:
         self.source = source
         self.replica = replica
+        replica.fetch = source.fetch
         self.error: BaseException | None = None
         self._confirming = confirming
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
@@ -451,6 +460,7 @@ class SourceConformance:
                 [
                     "UPDATE conf_items SET name = 'c' WHERE id = 1",
                     "UPDATE conf_items SET id = 3 WHERE id = 2",
+                    "UPDATE conf_items SET id = 4 WHERE id = 1",
                 ]
             )
             self._settle(follower)

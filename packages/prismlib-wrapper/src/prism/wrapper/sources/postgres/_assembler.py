@@ -19,9 +19,18 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from prism.wrapper.sources._events import Changes, Committed, SchemaChanged, SourceEvent
-from prism.wrapper.sources._types import Change, Op, TableId, TableSchema
+from prism.wrapper.sources._types import (
+    UNCHANGED,
+    Change,
+    Column,
+    Op,
+    TableId,
+    TableSchema,
+    Value,
+)
 from prism.wrapper.sources.errors import SourceProtocolError
 from prism.wrapper.sources.postgres import _pgoutput as wire
+from prism.wrapper.sources.postgres._reread import Reread, complete
 
 __all__ = ["Assembler", "Resolved", "SpoolFactory", "TransactionSpool"]
 
@@ -72,6 +81,7 @@ class Assembler:
         resolve: Tells which of our tables a relation is, or None.
         told: The schema of each table that was told last; kept up to date.
         position: Makes a position of a log sequence number.
+        reread: Reads rows of a table by key, as they are now.
         open_spool: Makes an empty spool.
         part_rows: How many changes of a transaction are told at once. Raising it makes fewer and
             larger events.
@@ -83,16 +93,19 @@ class Assembler:
         resolve: Callable[[wire.Relation], Resolved | None],
         told: dict[TableId, TableSchema],
         position: Callable[[int], str],
+        reread: Reread,
         open_spool: SpoolFactory,
         part_rows: int = 1000,
     ) -> None:
         self._resolve = resolve
         self._position = position
+        self._reread = reread
         self._open_spool = open_spool
         self._part_rows = part_rows
         self._readers: dict[int, wire.RowReader | None] = {}
         self._told = told
         self._part: list[Change] = []
+        self._moved: list[int] = []
         self._in_transaction = False
         self._streamed: dict[int, _Streamed] = {}
         self._stream: _Streamed | None = None
@@ -127,7 +140,7 @@ class Assembler:
                 if reader is not None:
                     reader.read(payload, 1, self._part)
                     if len(self._part) >= self._part_rows:
-                        yield self._take()
+                        yield from self._take()
                 elif oid not in readers:
                     raise SourceProtocolError(f"pgoutput sent a row of relation {oid} unannounced")
             else:
@@ -181,10 +194,10 @@ class Assembler:
             schema = self._told[table]
         else:
             if self._part:
-                yield self._take()
+                yield from self._take()
             self._told[table] = schema
             yield SchemaChanged(schema=schema)
-        self._readers[relation.oid] = wire.RowReader(schema, resolved.type_oids)
+        self._readers[relation.oid] = wire.RowReader(schema, resolved.type_oids, self._moved)
 
     def _abort(self, message: wire.StreamAbort) -> None:
         streamed = self._streamed.get(message.xid)
@@ -209,7 +222,7 @@ class Assembler:
                     if not aborted:
                         self._row_of_stream(payload)
                         if len(self._part) >= self._part_rows:
-                            yield self._take()
+                            yield from self._take()
                 elif kind in (_RELATION, _TYPE) or (kind == _TRUNCATE and not aborted):
                     yield from self._apply(wire.parse(payload, 5))
         finally:
@@ -226,10 +239,18 @@ class Assembler:
 
     def _commit(self, end_lsn: int, commit_ns: int) -> Iterator[SourceEvent]:
         if self._part:
-            yield self._take()
+            yield from self._take()
         self._in_transaction = False
         yield Committed(position=self._position(end_lsn), committed_ns=commit_ns)
 
-    def _take(self) -> Changes:
+    def _take(self) -> Iterator[Changes]:
         part, self._part = self._part, []
-        return Changes(changes=part)
+        if self._moved:
+            part = complete(part, self._moved, self._reread, _is_unchanged)
+            self._moved.clear()
+        if part:
+            yield Changes(changes=part)
+
+
+def _is_unchanged(_column: Column, value: Value) -> bool:
+    return value is UNCHANGED

@@ -279,12 +279,17 @@ class RowReader:
     Args:
         schema: The table, its columns in the relation's order.
         type_oids: The columns' types, for values in binary form.
+        moved: Takes the places of rows that moved to another key and are not told wholly: nobody
+            holds the new key's row, from which to take what is unchanged.
     """
 
-    __slots__ = ("_count", "_key", "_one_key", "_type_oids", "schema")
+    __slots__ = ("_count", "_key", "_moved", "_one_key", "_type_oids", "schema")
 
-    def __init__(self, schema: TableSchema, type_oids: tuple[int, ...]) -> None:
+    def __init__(
+        self, schema: TableSchema, type_oids: tuple[int, ...], moved: list[int] | None = None
+    ) -> None:
         self.schema = schema
+        self._moved = [] if moved is None else moved
         self._type_oids = type_oids
         self._key = schema.key
         self._one_key = schema.key[0] if len(schema.key) == 1 else -1
@@ -345,6 +350,8 @@ class RowReader:
             old_key = self._key_of(before)
             if old_key != self._key_of(values):
                 into.append(Change(Op.DELETE, self.schema, old_key))
+                if UNCHANGED in values:
+                    self._moved.append(len(into))
         into.append(Change(Op.UPSERT, self.schema, self._key_of(values), values))
 
     def _key_of(self, values: tuple[Value, ...]) -> tuple[str, ...]:
@@ -363,6 +370,25 @@ class RowReader:
         values: list[Value] = []
         append, unpack = values.append, _VALUE.unpack_from
         size = len(payload)
+        # Nearly all rows are texts alone: a loop for those, and the whole one for the others.
+        begin = at
+        try:
+            for _ in range(count):
+                kind, length = unpack(payload, at)
+                if kind != 116:  # t
+                    break
+                at += 5
+                end = at + length
+                append(payload[at:end].decode())
+                at = end
+            else:
+                if at > size:
+                    raise _broken(payload)
+                return tuple(values), at
+        except (struct.error, UnicodeDecodeError):
+            pass
+        values.clear()
+        at = begin
         for _ in range(count):
             kind = payload[at]
             if kind == 116:  # t

@@ -18,7 +18,15 @@ from prism.wrapper.sources.postgres._session import Session
 from prism.wrapper.sources.postgres._settings import PostgresSettings
 from prism.wrapper.sources.postgres._sql import create_publication, identifier
 
-__all__ = ["FollowedTable", "find_tables", "follow", "followed_digest", "grants"]
+__all__ = [
+    "FollowedTable",
+    "find_tables",
+    "follow",
+    "followed_digest",
+    "grants",
+    "published_tables",
+    "table_oid",
+]
 
 _OPERATIONS: Final = "insert, update, delete, truncate"
 
@@ -55,6 +63,20 @@ def followed_digest(tables: Sequence[FollowedTable]) -> str:
     )
 
 
+def table_oid(session: Session, name: str) -> int | None:
+    """Look a table up by its name as in SQL, also in a schema that the role may not use yet."""
+    try:
+        found = session.rows("SELECT to_regclass(%s)::oid::bigint", (name,))[0][0]
+    except SourceAccessError:
+        rows = session.rows(
+            "SELECT c.oid::bigint FROM parse_ident(%s) p JOIN pg_namespace n ON n.nspname = p[1] "
+            "JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p[2]",
+            (name,),
+        )
+        found = rows[0][0] if rows else None
+    return None if found is None else int(found)
+
+
 def find_tables(session: Session, names: Sequence[str]) -> list[TableFacts]:
     """Look tables up by the names the settings give.
 
@@ -64,13 +86,7 @@ def find_tables(session: Session, names: Sequence[str]) -> list[TableFacts]:
     """
     oids = []
     for name in names:
-        try:
-            found = session.rows("SELECT to_regclass(%s)::oid::bigint", (name,))[0][0]
-        except SourceAccessError as error:
-            raise SourceAccessError(
-                f"table {name}: the role may not use its schema",
-                remedy=f"GRANT USAGE ON SCHEMA ... TO {identifier(session.role)};",
-            ) from error
+        found = table_oid(session, name)
         if found is None:
             raise SourceConfigurationError(
                 f"tables: the database has no table {name}; names are written as in SQL, so "
@@ -161,6 +177,11 @@ def follow(session: Session, settings: PostgresSettings) -> tuple[list[FollowedT
             FollowedTable(facts=facts, schema=schema_of(facts, names, types), row_filter=row_filter)
         )
     return followed, changed
+
+
+def published_tables(session: Session, publication: str) -> set[tuple[str, str]]:
+    """The tables of a publication, as schema and name."""
+    return set(_published(session, publication))
 
 
 def _published(

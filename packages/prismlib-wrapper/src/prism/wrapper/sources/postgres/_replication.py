@@ -26,6 +26,7 @@ import psycopg
 from psycopg import pq
 
 from prism.wrapper.sources.errors import (
+    SourceAccessError,
     SourceBusyError,
     SourceClosedError,
     SourceError,
@@ -88,7 +89,13 @@ class ReplicationConnection:
         self._connection = pq.PGconn.connect(info.encode())
         if self._connection.status != pq.ConnStatus.OK:
             text = self._connection.get_error_message()
+            role = self._connection.user.decode()
             self._connection.finish()
+            if "wal sender" in text.lower() or "walsender" in text:
+                raise SourceAccessError(
+                    f"the role {role} may not read the log",
+                    remedy=f"ALTER ROLE {identifier(role)} REPLICATION;",
+                )
             raise explain(psycopg.Error(text), sqlstate=None, doing="cannot connect")
         self._interval_s = status_interval_s
         self._lock = threading.Lock()
@@ -149,10 +156,15 @@ class ReplicationConnection:
         """Begin the stream: changes of transactions that commit at or after `lsn`."""
         told = ", ".join(f"{identifier(k)} {literal(v)}" for k, v in options.items())
         command = f"START_REPLICATION SLOT {identifier(slot)} LOGICAL {format_lsn(lsn)} ({told})"
-        result = self._connection.exec_(command.encode())
-        if result.status != pq.ExecStatus.COPY_BOTH:
-            raise self._refused(result)
-        self._connection.nonblocking = 1
+        try:
+            with self._lock:
+                self._check_open()
+                result = self._connection.exec_(command.encode())
+                if result.status != pq.ExecStatus.COPY_BOTH:
+                    raise self._refused(result)
+                self._connection.nonblocking = 1
+        except psycopg.Error as error:
+            raise explain(error, sqlstate=None, doing="the connection was lost") from None
         self.log_end = lsn
         self._speaker = threading.Thread(
             target=self._speak_until_closed, name="prism-pg-status", daemon=True
@@ -302,6 +314,8 @@ class ReplicationConnection:
             while connection.is_busy():
                 left = 3600.0 if deadline is None else deadline - time.monotonic()
                 if left <= 0:
+                    # A server that waits for others does not notice that we hang up.
+                    connection.get_cancel().cancel()
                     raise SourceBusyError(f"{command.split()[0]} took longer than {timeout_s:g} s")
                 if self._wait(left):
                     self._check_open()
@@ -310,6 +324,7 @@ class ReplicationConnection:
             while (result := connection.get_result()) is not None:
                 results.append(result)
         except psycopg.Error as error:
+            self._check_open()
             raise explain(error, sqlstate=None, doing="the connection was lost") from None
         for result in results:
             if result.status == pq.ExecStatus.TUPLES_OK and result.ntuples:

@@ -16,6 +16,9 @@ from prism.wrapper.sources.postgres._sql import identifier
 __all__ = ["OLDEST_VERSION", "advise", "require_server", "status_interval"]
 
 OLDEST_VERSION = 140000
+# A slot in use, gone or invalidated, a publication that is not there yet at this place of the log,
+# too many walsenders: the next attempt looks at all of it anew.
+_PASSING = ("55006", "55000", "42704", "53300", "XX000")
 _SLOTS_SQL = (
     "SELECT slot_name, active, wal_status FROM pg_replication_slots; -- drop one with:\n"
     "SELECT pg_drop_replication_slot('...'); -- or raise the limit and restart the server:\n"
@@ -82,5 +85,6 @@ def advise(error: ServerRefusedError, settings: PostgresSettings, *, role: str) 
         )
     if state == "42501":
         return SourceAccessError(text, remedy=f"ALTER ROLE {identifier(role)} REPLICATION;")
-    # In use, gone, invalidated, no longer published: the next attempt looks at all of it anew.
-    return SourceUnavailableError(text)
+    if state in _PASSING:
+        return SourceUnavailableError(text)
+    return SourceError(f"the server refused: {text} (SQLSTATE {state})")

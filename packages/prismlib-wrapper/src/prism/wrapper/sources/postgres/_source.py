@@ -420,8 +420,9 @@ class PostgresSource:
             return _wal2json.JSONAssembler(
                 schemas=[table.schema for table in self._ground.tables],
                 told=self._schemas,
-                altered=lambda: self._adopt(session),
+                current=lambda schema: self._current(session, schema),
                 position=position,
+                reread=lambda schema, keys: fetch_rows(session, schema, keys),
                 part_rows=self._settings.part_rows,
             )
         self._spools.close()
@@ -429,6 +430,7 @@ class PostgresSource:
             resolve=_Resolver(session, self._ground.tables, self._adopt),
             told=self._schemas,
             position=position,
+            reread=lambda schema, keys: fetch_rows(session, schema, keys),
             open_spool=self._spools.open,
             part_rows=self._settings.part_rows,
         )
@@ -458,6 +460,10 @@ class PostgresSource:
             raise _Stale(why)
         before, self._ground = self._ground, ground
         return before
+
+    def _current(self, session: Session, schema: TableSchema) -> TableSchema:
+        self._adopt(session)
+        return next(t.schema for t in self._ground.tables if t.schema.table == schema.table)
 
     def _watch(self, session: Session) -> Iterator[RowBatch]:
         """Notice what no message tells; read partitions that were attached with rows in them.

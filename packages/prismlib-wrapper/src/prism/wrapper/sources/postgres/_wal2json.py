@@ -1,8 +1,11 @@
 """Messages of the output plugin wal2json, format version 2, become events. Pure.
 
 For servers that have no publication and whose owner offers wal2json. Compared with pgoutput: no
-streaming of large transactions, no partitioned tables, and a change of a table's columns is seen
-with its next insert, since updates do not send unchanged large values and so look alike.
+streaming of large transactions, no partitioned tables, and columns are taken from the catalogue as
+it is now, since a row that lacks one may have lost it or have a large value there, left unchanged.
+
+JSON has no NaN and no Infinity, and wal2json writes null for them. So a null of a FLOAT or NUMERIC
+column may be either: such rows are read again by key (`reread`), and are then as new as the table.
 
 Source: the README of https://github.com/eulerto/wal2json.
 """
@@ -14,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from prism.wrapper.sources._cast import kind_of_type
 from prism.wrapper.sources._events import Changes, Committed, SchemaChanged, SourceEvent
 from prism.wrapper.sources._types import (
     UNCHANGED,
@@ -28,6 +30,7 @@ from prism.wrapper.sources._types import (
 )
 from prism.wrapper.sources.errors import SourceProtocolError
 from prism.wrapper.sources.postgres._position import parse_lsn
+from prism.wrapper.sources.postgres._reread import Reread, complete
 
 __all__ = ["OPTIONS", "JSONAssembler"]
 
@@ -36,9 +39,8 @@ OPTIONS: Final = {
     "include-lsn": "true",
     "include-timestamp": "true",
     "include-transaction": "true",
-    # JSON has no NaN and no Infinity: without this they would arrive as NULL.
-    "numeric-data-types-as-string": "true",
 }
+_NUMBERS: Final = (ColumnKind.FLOAT, ColumnKind.NUMERIC)
 _Json = dict[str, object]
 
 
@@ -48,8 +50,9 @@ class JSONAssembler:
     Args:
         schemas: The tables we follow.
         told: The schema of each table that was told last; kept up to date.
-        altered: Called when an insert shows that a table's columns are others.
+        current: Tells the schema a table has now; asked when a row has other columns.
         position: Makes a position of a log sequence number.
+        reread: Reads rows of a table by key, as they are now.
         part_rows: How many changes of a transaction are told at once.
     """
 
@@ -58,16 +61,20 @@ class JSONAssembler:
         *,
         schemas: Iterable[TableSchema],
         told: dict[TableId, TableSchema],
-        altered: Callable[[], object],
+        current: Callable[[TableSchema], TableSchema],
         position: Callable[[int], str],
+        reread: Reread,
         part_rows: int = 1000,
     ) -> None:
         self._schemas = {(s.table.schema, s.table.name): s for s in schemas}
         self._told = told
-        self._altered = altered
+        self._current = current
+        self._known: set[tuple[tuple[str, str], frozenset[str]]] = set()
         self._position = position
+        self._reread = reread
         self._part_rows = part_rows
         self._part: list[Change] = []
+        self._doubtful: list[int] = []
         self._in_transaction = False
 
     @property
@@ -83,7 +90,8 @@ class JSONAssembler:
         """
         for payload in payloads:
             try:
-                message = json.loads(payload)
+                # Numbers stay the digits that the server wrote.
+                message = json.loads(payload, parse_int=str, parse_float=str)
                 action = message["action"]
                 yield from self._take_message(action, message)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -102,7 +110,7 @@ class JSONAssembler:
             raise SourceProtocolError("wal2json sent a change outside a transaction")
         elif action == "C":
             if self._part:
-                yield self._take()
+                yield from self._take()
             self._in_transaction = False
             yield Committed(
                 position=self._position(parse_lsn(str(message["nextlsn"]))),
@@ -113,18 +121,15 @@ class JSONAssembler:
             if name in self._schemas:
                 yield from self._change(action, name, message)
                 if len(self._part) >= self._part_rows:
-                    yield self._take()
+                    yield from self._take()
 
     def _change(self, action: str, name: tuple[str, str], message: _Json) -> Iterator[SourceEvent]:
         schema = self._schemas[name]
-        if action == "I":
-            described = _described(schema, _cells(message, "columns"))
-            if described != schema:
-                self._altered()
-                self._schemas[name] = schema = described
+        if action in ("I", "U"):
+            schema = self._schema_of(name, _cells(message, "columns"))
         if self._told.get(schema.table) != schema:
             if self._part:
-                yield self._take()
+                yield from self._take()
             self._told[schema.table] = schema
             yield SchemaChanged(schema=schema)
         if action == "T":
@@ -132,25 +137,52 @@ class JSONAssembler:
         elif action == "D":
             self._part.append(Change(Op.DELETE, schema, _key(schema, _texts(message, "identity"))))
         elif action in ("I", "U"):
-            self._upsert(schema, message)
+            self._upsert(schema, message, missing=None if action == "I" else UNCHANGED)
         else:
             raise SourceProtocolError(f"wal2json sent an unknown action {action!r}")
 
-    def _upsert(self, schema: TableSchema, message: _Json) -> None:
+    def _schema_of(self, name: tuple[str, str], cells: list[_Json]) -> TableSchema:
+        """The schema of a row with these cells: asks once for each new set of them."""
+        schema = self._schemas[name]
+        cell_names = frozenset(str(cell["name"]) for cell in cells)
+        if (name, cell_names) not in self._known:
+            if cell_names != {column.name for column in schema.columns}:
+                now = self._current(schema)
+                if now != schema:
+                    self._known.clear()
+                    schema = self._schemas[name] = now
+            self._known.add((name, cell_names))
+        return schema
+
+    def _upsert(self, schema: TableSchema, message: _Json, *, missing: Value) -> None:
         texts = _texts(message, "columns")
         before = _texts(message, "identity") if "identity" in message else {}
         values: tuple[Value, ...] = tuple(
-            texts[column.name] if column.name in texts else before.get(column.name, UNCHANGED)
+            texts[column.name] if column.name in texts else before.get(column.name, missing)
             for column in schema.columns
         )
         key = _key(schema, before | texts)
         if before and (old_key := _key(schema, before)) != key:
             self._part.append(Change(Op.DELETE, schema, old_key))
+        moved = self._part and self._part[-1].op is Op.DELETE and before and old_key != key
+        if (moved and UNCHANGED in values) or any(
+            value is None and column.kind in _NUMBERS
+            for column, value in zip(schema.columns, values, strict=True)
+        ):
+            self._doubtful.append(len(self._part))
         self._part.append(Change(Op.UPSERT, schema, key, values))
 
-    def _take(self) -> Changes:
+    def _take(self) -> Iterator[Changes]:
         part, self._part = self._part, []
-        return Changes(changes=part)
+        places, self._doubtful = self._doubtful, []
+        if places:
+            part = complete(part, places, self._reread, _is_doubtful)
+        if part:
+            yield Changes(changes=part)
+
+
+def _is_doubtful(column: Column, value: Value) -> bool:
+    return value is UNCHANGED or (value is None and column.kind in _NUMBERS)
 
 
 def _cells(message: _Json, field: str) -> list[_Json]:
@@ -174,7 +206,7 @@ def _text(type_name: str, value: object) -> str | None:
     if isinstance(value, bool):
         return "t" if value else "f"
     if not isinstance(value, str):
-        return json.dumps(value)
+        raise TypeError(type_name)
     # wal2json leaves out the mark of hexadecimal bytes.
     return "\\x" + value if type_name == "bytea" else value
 
@@ -187,24 +219,6 @@ def _key(schema: TableSchema, texts: dict[str, str | None]) -> tuple[str, ...]:
             raise SourceProtocolError(f"a row of {schema.table} came without its key")
         parts.append(part)
     return tuple(parts)
-
-
-def _described(schema: TableSchema, cells: list[_Json]) -> TableSchema:
-    """The schema that an insert shows, which has all columns; kinds of known columns are kept."""
-    known = {(column.name, column.type_name): column for column in schema.columns}
-    columns = []
-    for cell in cells:
-        name, type_name = str(cell["name"]), str(cell["type"])
-        columns.append(known.get((name, type_name)) or Column(name, type_name, _kind(type_name)))
-    names = [column.name for column in columns]
-    keys = [schema.columns[position].name for position in schema.key]
-    if any(key not in names for key in keys):
-        raise SourceProtocolError(f"an insert into {schema.table} came without its key")
-    return TableSchema(schema.table, tuple(columns), tuple(sorted(map(names.index, keys))))
-
-
-def _kind(type_name: str) -> ColumnKind:
-    return kind_of_type(type_name)
 
 
 def _nanoseconds(text: str) -> int:

@@ -1,4 +1,4 @@
-"""`python -m prism.wrapper._cli`: the command without its script."""
+"""`python -m prism.wrapper` is `prism-wrapper`."""
 
 import sys
 
