@@ -9,6 +9,7 @@ from importlib import import_module
 BENCHMARKS = {
     "cache": "PrismCache from outside: hits, wrong hits, latency, load, beside rules of others",
     "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
+    "fabric": "rows from process to process: raw TCP, gRPC, mutual TLS, sealed; and what it costs",
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
 }
 # One thread for every library: they read this when they are imported, so it is said before. A pool

@@ -56,16 +56,19 @@ class TensorCipher:
     def __repr__(self) -> str:
         return "TensorCipher(key=***)"
 
-    def rotate(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def rotate(
+        self, vectors: npt.NDArray[np.float32], out: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Give `V @ K`.
 
         Args:
             vectors: Shape `(rows, dims)`, float32.
+            out: Where to put it, of the same shape; new memory if left out.
 
         Returns:
-            The same shape, in memory of its own.
+            The same shape, in `out` or in memory of its own.
         """
-        return self._multiply(vectors, is_inverse=False)
+        return self._multiply(vectors, out, is_inverse=False)
 
     def restore(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Give `V @ K.T`, which undoes `rotate`.
@@ -76,7 +79,7 @@ class TensorCipher:
         Returns:
             The same shape, in memory of its own.
         """
-        return self._multiply(vectors, is_inverse=True)
+        return self._multiply(vectors, None, is_inverse=True)
 
     def matrix(self, dims: int) -> npt.NDArray[np.float32]:
         """Give K as a whole, shape `(dims, dims)`, to look at; rotating needs its blocks alone."""
@@ -87,9 +90,13 @@ class TensorCipher:
         return whole
 
     def _multiply(
-        self, vectors: npt.NDArray[np.float32], *, is_inverse: bool
+        self,
+        vectors: npt.NDArray[np.float32],
+        out: npt.NDArray[np.float32] | None,
+        *,
+        is_inverse: bool,
     ) -> npt.NDArray[np.float32]:
-        rotated = np.empty(vectors.shape, np.float32)
+        rotated = np.empty(vectors.shape, np.float32) if out is None else out
         dims = vectors.shape[1]
         # What is not finite stays so; the callers look for it.
         with np.errstate(invalid="ignore", over="ignore"):

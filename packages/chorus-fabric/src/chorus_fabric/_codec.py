@@ -322,6 +322,7 @@ def decode_body(
     tenant_id: str,
     sender: str,
     restore: Callable[[Vectors], Vectors],
+    is_borrowed: bool,
 ) -> Frame:
     """Read the columns of a body whose seal and watermark hold; they lie in its memory.
 
@@ -330,22 +331,28 @@ def decode_body(
         body: What lies between header and watermark.
         tenant_id: The tenant that the header's hash stands for.
         sender: The sender, likewise.
-        restore: Turns vectors as they were sent into what they were before.
+        restore: Turns vectors as they were sent into what they were before, in other memory.
+        is_borrowed: Whether the body's memory will be used for something else: columns are copied.
 
     Raises:
         MalformedFrameError: Ends, texts or numbers are not what they should be.
     """
+    rows, columns = header.rows, header.columns
+    after_seqs = 8 * rows if columns & _SEQS else 0
+    after_vectors = after_seqs + 4 * rows * header.dims
+    head, tail = body[:after_seqs], body[after_vectors:]
+    if is_borrowed:
+        head, tail = memoryview(bytes(head)), memoryview(bytes(tail))
     place = 0
 
     def take(size: int) -> memoryview:
         nonlocal place
-        part = body[place : place + size]
+        part = tail[place : place + size]
         place += size
         return part
 
-    rows, columns = header.rows, header.columns
-    seqs = np.frombuffer(take(8 * rows if columns & _SEQS else 0), "<u8")
-    vectors: Vectors = np.frombuffer(take(4 * rows * header.dims), "<f4")
+    seqs = np.frombuffer(head, "<u8")
+    vectors: Vectors = np.frombuffer(body[after_seqs:after_vectors], "<f4")
     vectors = vectors.reshape(rows, header.dims)
     present = [bit for bit in (_IDS, _TEXTS, _METADATA) if columns & bit]
     ends: dict[int, Ends] = {bit: np.frombuffer(take(4 * rows), "<u4") for bit in present}

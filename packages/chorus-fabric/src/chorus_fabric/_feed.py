@@ -17,6 +17,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from chorus_fabric.errors import InvalidFrameError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -108,7 +110,7 @@ class StreamSchema:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: It is nothing that `to_json` writes.
+            InvalidFrameError: It is nothing that `to_json` writes.
         """
         try:
             read = json.loads(encoded)
@@ -125,8 +127,8 @@ class StreamSchema:
                 model_id=str(read["model_id"]),
                 dim=int(read["dim"]),
             )
-        except (KeyError, TypeError, UnicodeDecodeError) as error:
-            raise ValueError(f"not a table's description: {error!r}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidFrameError(f"not a table's description: {error!r}") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from chorus_fabric._feed_writer import FeedPosition, FeedWriter
 from chorus_fabric._frame import FrameKind
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FeedStream", "SubscriberStatus"]
 
+_log = logging.getLogger("chorus_fabric.service")
+
+# Every message costs both sides a fraction of a millisecond, whatever is in it. Were each change
+# sent by itself, messages would pile up on the way to a busy subscriber.
+_LEAST_INTERVAL_S: Final = 0.004
+_MOST_QUEUED: Final = 8
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubscriberStatus:
@@ -41,6 +49,7 @@ class SubscriberStatus:
         queued_bytes: What waits to be sent.
         sent_bytes: What was sent.
         sent_rows: Changes that were sent.
+        oversized_rows: Rows too large for a frame (16 MB), which it cannot have.
         acked_seq: What it said it has applied; `None` where it does not say.
     """
 
@@ -51,6 +60,7 @@ class SubscriberStatus:
     queued_bytes: int
     sent_bytes: int
     sent_rows: int
+    oversized_rows: int
     acked_seq: int | None
 
 
@@ -112,6 +122,7 @@ class FeedStream:
             queued_bytes=self._queued_bytes,
             sent_bytes=self._sent_bytes,
             sent_rows=self._sent_rows,
+            oversized_rows=self._writer.oversized,
             acked_seq=self.acked_seq,
         )
 
@@ -160,6 +171,7 @@ class FeedStream:
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            begun_at = loop.time()
             self._woken.clear()
             messages, is_live = await loop.run_in_executor(self._executor, self._batch)
             for message, rows in messages:
@@ -171,7 +183,12 @@ class FeedStream:
                     return
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._woken.wait(), self._config.heartbeat_s)
-            while self._queued_bytes >= self._config.queue_bytes:
+                # The first change after a pause goes out at once; under a steady stream of them,
+                # what comes within one interval goes out together.
+                early_s = begun_at + _LEAST_INTERVAL_S - loop.time()
+                if early_s > 0 and not self._is_closing:
+                    await asyncio.sleep(early_s)
+            while self._queued_bytes >= self._config.queue_bytes or len(self._queue) > _MOST_QUEUED:
                 self._room.clear()
                 await self._room.wait()
 
@@ -193,17 +210,24 @@ class FeedStream:
                 limit_bytes=self._config.batch_bytes,
                 streams=writer.streams(log.schemas()),
             )
+            schemas = log.schemas()
+            is_over = log.epoch != at.epoch  # then these may be the next one's tables
         except PositionGoneError:
+            is_over = True
+        if is_over:
             frames += writer.reset(epoch=log.epoch, floor=log.floor())
         else:
             is_live = batch.upto >= head
+            before = writer.oversized
             frames += writer.batch(
                 batch,
-                log.schemas(),
+                schemas,
                 head=head,
                 is_live=is_live,
                 source_age_s=log.source_age_s(),
             )
+            if writer.oversized > before:
+                _log.warning("a row is too large to be sent, and missing at %s", self._peer)
         with self._shelved.lock:
             sealer = self._shelved.session.sealer
             messages = [(sealer.seal(frame), _changes(frame)) for frame in frames]

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from chorus_fabric._codec import MAX_FRAME_BYTES
 from chorus_fabric._columns import BytesColumn
 from chorus_fabric._frame import Frame, FrameKind
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from chorus_fabric._feed import FeedBatch, FeedPart, StreamSchema
 
 __all__ = ["FeedPosition", "FeedWriter"]
+
+_ROW_BYTES: Final = 32
+_FRAME_BYTES: Final = 2 << 20
+_MOST_ROW_BYTES: Final = MAX_FRAME_BYTES - (64 << 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,10 @@ class FeedWriter:
         sender: The node that sends.
         position: What the subscriber says it has.
         tables: Names of the tables it wants; none for all.
+
+    Attributes:
+        position: Up to where frames were made.
+        oversized: How many rows were too large for a frame; they were told as gone.
     """
 
     def __init__(
@@ -62,6 +71,7 @@ class FeedWriter:
         self._tables = tuple(tables)
         self._told: dict[int, StreamSchema] = {}
         self.position = position
+        self.oversized = 0
 
     def streams(self, schemas: Sequence[StreamSchema]) -> frozenset[int] | None:
         """Say which streams are wanted; `None` for all."""
@@ -107,7 +117,8 @@ class FeedWriter:
             source_age_s: As the log says.
         """
         frames = self._schemas(schemas)
-        frames += [self._part(part) for part in batch.frames]
+        for part in batch.frames:
+            frames += self._part(part)
         changes = sum(len(part.seqs) for part in batch.frames)
         before = self.position
         self.position = FeedPosition(before.epoch, max(before.seq, batch.upto), before.base)
@@ -142,23 +153,34 @@ class FeedWriter:
             for schema in new
         ]
 
-    def _part(self, part: FeedPart) -> Frame:
-        last = int(part.seqs[-1])
+    def _part(self, part: FeedPart) -> list[Frame]:
         if part.kind is FrameKind.CLEAR:
-            return self._frame(FrameKind.CLEAR, stream=part.stream, seq=last)
-        vectors = part.vectors if part.kind is FrameKind.ROWS else np.empty((0, 0), np.float32)
+            return [self._frame(FrameKind.CLEAR, stream=part.stream, seq=int(part.seqs[-1]))]
+        sizes = _sizes(part)
+        frames = []
+        for start, stop in _runs(sizes):
+            is_too_large = sizes[start] > _MOST_ROW_BYTES  # such a row is a run of its own
+            self.oversized += is_too_large
+            frames.append(self._rows(part, slice(start, stop), is_gone=is_too_large))
+        return frames
+
+    def _rows(self, part: FeedPart, rows: slice, *, is_gone: bool) -> Frame:
+        """Make the frame of some rows; of one that fits in no frame, tell that it is gone."""
+        kind = FrameKind.GONE if is_gone else part.kind
+        has_content = kind is FrameKind.ROWS
+        none = slice(0, 0)
         return Frame(
-            kind=part.kind,
+            kind=kind,
             tenant_id=self._tenant_id,
             sender=self._sender,
             stream=part.stream,
             epoch=self.position.epoch,
-            seq=last,
-            vectors=vectors,
-            ids=part.ids,
-            texts=part.texts,
-            metadata=part.metadata,
-            seqs=part.seqs,
+            seq=int(part.seqs[rows][-1]),
+            vectors=part.vectors[rows] if has_content else np.empty((0, 0), np.float32),
+            ids=part.ids[rows],
+            texts=part.texts[rows if has_content else none],
+            metadata=part.metadata[rows if has_content else none],
+            seqs=part.seqs[rows],
         )
 
     def _frame(
@@ -178,3 +200,27 @@ class FeedWriter:
             seq=self.position.seq if seq is None else seq,
             metadata=BytesColumn.from_items(() if metadata is None else metadata),
         )
+
+
+def _sizes(part: FeedPart) -> list[int]:
+    """Say how many bytes each row takes in a frame, about."""
+    count = len(part.seqs)
+    sizes = np.full(count, _ROW_BYTES + 4 * part.vectors.shape[1], np.int64)
+    for column in (part.ids, part.texts, part.metadata):
+        if len(column) == count:
+            ends = np.concatenate(([0], column.ends)).astype(np.int64)
+            sizes += ends[1:] - ends[:-1]
+    return sizes.tolist()
+
+
+def _runs(sizes: list[int]) -> list[tuple[int, int]]:
+    """Divide rows into runs that fit in a frame; a row that is too large stands alone."""
+    if sum(sizes) <= _FRAME_BYTES:
+        return [(0, len(sizes))] if sizes else []
+    runs, start, total = [], 0, 0
+    for place, size in enumerate(sizes):
+        if place > start and total + size > _FRAME_BYTES:
+            runs.append((start, place))
+            start, total = place, 0
+        total += size
+    return [*runs, (start, len(sizes))]

@@ -69,8 +69,8 @@ def _no_bytes() -> BytesColumn:
 class Frame:
     """One message: columns of equal length, or none, and whose they are.
 
-    Every column has `rows` items or none. Those of a received frame lie in the message's memory;
-    copy what shall outlive the frame.
+    Every column has `rows` items or none. Those of a received frame lie in the memory of its
+    message, or of one copy of them all; either lives as long as one of its columns does.
 
     Attributes:
         kind: What it says.

@@ -1,30 +1,30 @@
-"""The publisher: one log, any number of subscribers."""
+"""The publisher: one log, any number of subscribers.
+
+It serves in a thread and an event loop of its own. In the caller's loop, whatever holds that up
+would hold up heartbeats, and `asyncio.run`, which ends by cancelling every task, would cancel
+gRPC's own among them: grpcio 1.85 does not survive that.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1._async import HealthServicer
-
 from chorus_fabric._bind import check_bind
-from chorus_fabric._channel import SERVER_OPTIONS, address
-from chorus_fabric._dial_out import feed_driver
+from chorus_fabric._channel import address
 from chorus_fabric._feed import RowChange
 from chorus_fabric._memory_log import MemoryLog
 from chorus_fabric._publisher_config import DriverEndpoint, PublisherConfig
 from chorus_fabric._service import WrapperService
-from chorus_fabric._tls import server_credentials
+from chorus_fabric._serving import Serving
 from chorus_fabric.errors import FabricConfigurationError, InvalidFrameError
-from chorus_fabric.v1 import wrapper_pb2_grpc
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -36,8 +36,6 @@ __all__ = ["CHORUSPublisher", "PublisherStatus"]
 
 _log = logging.getLogger("chorus_fabric.publisher")
 
-_SERVICE: Final = "chorus_fabric.v1.WrapperService"
-_TICK_S: Final = 1.0
 _THREADS: Final = 16
 _MOST_AT_ONCE: Final = 2000
 
@@ -66,8 +64,9 @@ class CHORUSPublisher:
     the log can be read on from, and else what came after. A slow one gets each row's newest state
     when it comes to it; one that takes nothing for `slow_after_s` is cut off and told to resume.
 
-    Use it in one event loop: `run` for changes from a queue, `serve` for a log that others write
-    to, or `start` and `stop` around something else.
+    `run` takes changes from a queue, `serve` waits beside a log that others write to, `start` and
+    `stop` stand around something else. It serves in a thread of its own, so that a busy event loop
+    of the caller's does not hold it up.
 
     Args:
         config: Settings; the defaults listen on loopback.
@@ -104,12 +103,12 @@ class CHORUSPublisher:
             writes=writes,
             health=health,
         )
+        self._serving = Serving(self._config, self._service)
         self._endpoints: list[DriverEndpoint] = []
-        self._server: grpc.aio.Server | None = None
-        self._health = HealthServicer()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._stopped: asyncio.Event | None = None
-        self._port: int | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._ended: Future[None] = Future()
+        self._stopping: Future[None] | None = None
         self._refused_changes = 0
 
     @property
@@ -120,7 +119,7 @@ class CHORUSPublisher:
     @property
     def port(self) -> int | None:
         """The port it listens on; `None` before `start` and where it does not listen."""
-        return self._port
+        return self._serving.port
 
     @property
     def status(self) -> PublisherStatus:
@@ -128,7 +127,7 @@ class CHORUSPublisher:
         return PublisherStatus(
             epoch=self._log.epoch,
             head=self._log.head(),
-            subscribers=tuple(stream.status for stream in self._service.streams),
+            subscribers=tuple(stream.status for stream in list(self._service.streams)),
             refused_changes=self._refused_changes,
         )
 
@@ -144,8 +143,8 @@ class CHORUSPublisher:
                 f"{endpoint.tenant_id!r}, this publisher of {self._config.tenant_id!r}"
             )
         self._endpoints.append(endpoint)
-        if self._stopped is not None:
-            self._spawn(endpoint)
+        if self._loop is not None and self._stopping is None:
+            self._loop.call_soon_threadsafe(self._serving.dial, endpoint)
 
     async def run(self, event_queue: asyncio.Queue[RowChange | None]) -> None:
         """Publish the changes of a queue until it gives `None`, or until cancelled.
@@ -187,10 +186,8 @@ class CHORUSPublisher:
             OSError: The port is taken.
         """
         await self.start()
-        stopped = self._stopped
         try:
-            if stopped is not None:
-                await stopped.wait()
+            await asyncio.shield(asyncio.wrap_future(self._ended))
         finally:
             await self.stop()
 
@@ -200,50 +197,38 @@ class CHORUSPublisher:
         Raises:
             OSError: The port is taken.
             CertificateError: Certificate files are missing or do not belong together.
-            FabricConfigurationError: It runs already, or has been stopped.
+            FabricConfigurationError: It was started before.
         """
-        if self._stopped is not None:
+        if self._loop is not None:
             raise FabricConfigurationError("a publisher is started once: make another")
-        config = self._config
-        self._stopped = asyncio.Event()
-        if config.host is not None:
-            server = grpc.aio.server(options=SERVER_OPTIONS)
-            wrapper_pb2_grpc.add_WrapperServiceServicer_to_server(self._service, server)
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-            place = address(config.host, config.port)
-            try:
-                if config.tls is None:
-                    self._port = server.add_insecure_port(place)
-                else:
-                    self._port = server.add_secure_port(place, server_credentials(config.tls))
-            except RuntimeError as error:
-                raise OSError(
-                    f"cannot listen on {place}: is another program there, or the address not this "
-                    "machine's?"
-                ) from error
-            await server.start()
-            self._server = server
-            await self._tell_health(health_pb2.HealthCheckResponse.SERVING)
-            _log.info("listening on %s", address(config.host, self._port))
-        self._keep(self._tick())
+        loop = self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=_run_loop, args=(loop,), name="chorus-publisher", daemon=True
+        )
+        self._thread.start()
+        try:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._serving.start(), loop))
+        except BaseException:
+            await self.stop()
+            raise
         for endpoint in self._endpoints:
-            self._spawn(endpoint)
+            loop.call_soon_threadsafe(self._serving.dial, endpoint)
 
     async def stop(self) -> None:
         """Bring subscribers to the log's head, for `drain_s` at most, and end. Safe to repeat."""
-        stopped = self._stopped
-        if stopped is None or stopped.is_set():
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
             return
-        stopped.set()
-        self._service.close()
-        if self._server is not None:
-            await self._tell_health(health_pb2.HealthCheckResponse.NOT_SERVING)
-            await self._server.stop(self._config.drain_s)
-        await self._service.drained(self._config.drain_s)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        if self._stopping is None:
+            self._stopping = asyncio.run_coroutine_threadsafe(self._serving.stop(), loop)
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._stopping))
+        finally:
+            if not self._ended.done():
+                self._ended.set_result(None)
+                loop.call_soon_threadsafe(loop.stop)
+                self._executor.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(thread.join)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -270,19 +255,11 @@ class CHORUSPublisher:
             self._refused_changes += 1
             _log.warning("a change is left out: %s", error)
 
-    def _spawn(self, endpoint: DriverEndpoint) -> None:
-        self._keep(feed_driver(endpoint, config=self._config, service=self._service))
 
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_TICK_S)
-            self._service.tick()
-
-    async def _tell_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", _SERVICE):
-            await self._health.set(name, status)
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from chorus_fabric._codec import (
     HEADER_BYTES,
@@ -66,6 +67,7 @@ class _Lane:
         self._frames = 0
         self._bytes = 0
         self._end = ""
+        self._room = np.empty(0, np.float32)
 
     @property
     def frames(self) -> int:
@@ -133,7 +135,7 @@ class SessionSealer(_Lane):
             )
         vectors = frame.vectors
         if vectors.size:
-            vectors = self._keys.cipher.rotate(vectors)
+            vectors = self._keys.cipher.rotate(vectors, self._room_for(vectors))
             if not np.isfinite(vectors).all():
                 raise InvalidFrameError("a vector holds a number that is infinite or none")
         packed = header.pack()
@@ -149,6 +151,12 @@ class SessionSealer(_Lane):
         self._frames += 1
         self._bytes += len(message)
         return message
+
+    def _room_for(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Give memory for rotated vectors, the same each time: they are copied into the message."""
+        if self._room.size < vectors.size:
+            self._room = np.empty(vectors.size, np.float32)
+        return self._room[: vectors.size].reshape(vectors.shape)
 
 
 class _Epoch:
@@ -183,8 +191,8 @@ class SessionOpener(_Lane):
         """Give the frame of a message.
 
         Args:
-            message: As it came. Columns of the frame lie in its memory, or in that of its opened
-                copy: do not change it.
+            message: As it came. Columns of a frame that is not sealed lie in its memory: do not
+                change it.
 
         Raises:
             FrameError: It was refused, each reason a class of its own; nothing has changed.
@@ -201,6 +209,7 @@ class SessionOpener(_Lane):
             tenant_id=self._tenant_id,
             sender=self._sender,
             restore=epoch.keys.cipher.restore,
+            is_borrowed=epoch.keys.seal is not None,
         )
         epoch.counters.accept(header.counter)
         if self._is_ordered:

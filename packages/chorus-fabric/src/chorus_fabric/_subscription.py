@@ -21,7 +21,7 @@ from enum import Enum
 from chorus_fabric._feed import StreamSchema
 from chorus_fabric._feed_writer import FeedPosition
 from chorus_fabric._frame import Frame, FrameKind
-from chorus_fabric.errors import FeedProtocolError
+from chorus_fabric.errors import FeedProtocolError, InvalidFrameError
 
 __all__ = [
     "Began",
@@ -217,7 +217,7 @@ class Subscription:
     def _describe(self, frame: Frame) -> Described:
         try:
             schema = StreamSchema.from_json(frame.metadata[0])
-        except (IndexError, ValueError) as error:
+        except (IndexError, InvalidFrameError) as error:
             raise FeedProtocolError(f"a SCHEMA frame that cannot be read: {error}") from error
         known = self._schemas.get(schema.stream)
         if known is not None and known.dim:

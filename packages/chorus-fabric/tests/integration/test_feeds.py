@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -137,22 +139,25 @@ def test_only_the_tables_asked_for_come() -> None:
 
 def test_a_subscriber_that_takes_nothing_is_cut_off_and_the_others_go_on() -> None:
     settings = {"slow_after_s": 2.0, "queue_bytes": 65536, "batch_bytes": 65536}
-    with PublisherProcess(**settings) as publisher, Follower(config(publisher.port)) as slow:
-        with Follower(config(publisher.port)) as other:
-            answer = publisher.put(row("0", "first"))
-            until(lambda: slow.has(answer) and other.has(answer))
-            slow.paused.set()
-            for start in range(0, 40_000, 2_000):
-                answer = publisher.put(
-                    *(row(str(n), f"{n:0>1000}") for n in range(start, start + 2_000))
-                )
-            until(lambda: other.has(answer))
-            until(lambda: len(publisher.tell(status=True)["subscribers"]) == 1)
-            slow.paused.clear()
-            until(lambda: slow.has(answer))
-            assert any("resume from your position" in str(error) for error in slow.errors)
-            assert slow.rows == other.rows
-            assert slow.resets == 1
+    with (
+        PublisherProcess(**settings) as publisher,
+        Follower(config(publisher.port)) as slow,
+        Follower(config(publisher.port)) as other,
+    ):
+        answer = publisher.put(row("0", "first"))
+        until(lambda: slow.has(answer) and other.has(answer))
+        slow.paused.set()
+        for start in range(0, 40_000, 2_000):
+            answer = publisher.put(
+                *(row(str(n), f"{n:0>1000}") for n in range(start, start + 2_000))
+            )
+        until(lambda: other.has(answer))
+        until(lambda: len(publisher.tell(status=True)["subscribers"]) == 1)
+        slow.paused.clear()
+        until(lambda: slow.has(answer))
+        assert any("resume from your position" in str(error) for error in slow.errors)
+        assert slow.rows == other.rows
+        assert slow.resets == 1
 
 
 def test_memory_stays_bounded_beside_a_subscriber_that_never_reads() -> None:
@@ -395,3 +400,32 @@ def test_a_closed_subscriber_ends_in_any_state() -> None:
 def resident_bytes(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_program_that_forgets_to_stop_ends_all_the_same() -> None:
+    program = """
+import asyncio
+from chorus_fabric import *
+
+async def main():
+    publisher, queue = CHORUSPublisher(PublisherConfig(port=0)), asyncio.Queue()
+    running = asyncio.create_task(publisher.run(queue))
+    queue.put_nowait(RowChange(table="p", row_id="1", vector=[1.0]))
+    await queue.join()
+    subscriber = Subscriber(ClientConfig(host="127.0.0.1", port=publisher.port))
+    async for event in subscriber:
+        if isinstance(event, Reached):
+            break
+    if STOPS:
+        subscriber.close()
+
+asyncio.run(main())
+"""
+    for stops in ("True", "False"):
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("STOPS", stops)],
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr.decode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +29,8 @@ MUTANTS = {
     "the header is not associated data": (
         "_seal.py",
         [
-            ('b"".join(parts), header)', 'b"".join(parts), b"")'),
-            ("message[HEADER_BYTES:], header)", 'message[HEADER_BYTES:], b"")'),
+            ("        encryptor.authenticate_additional_data(header)\n", ""),
+            ("rest, message[:HEADER_BYTES], plain", 'rest, b"", plain'),
         ],
     ),
     "the nonce does not count": ("_seal.py", [("(self._prefix, counter)", "(self._prefix, 0)")]),
@@ -112,6 +113,10 @@ MUTANTS = {
             )
         ],
     ),
+    "memory is used again while a frame lies in it": (
+        "_sealing.py",
+        [("is_borrowed=epoch.keys.seal is not None", "is_borrowed=False")],
+    ),
     "state moves before the columns are read": (
         "_sealing.py",
         [
@@ -132,6 +137,10 @@ BY_KNOWN_ANSWERS = {
 }
 # And these by tests of their own, which say what they are for.
 BY_SESSION_TESTS = {
+    "memory is used again while a frame lies in it": (
+        "test_frames_that_were_opened_stay_as_they_are",
+        "secret",
+    ),
     "the chain begins anew with new keys": (
         "test_frames_before_a_change_of_keys_cannot_be_left_out",
         "secret",
@@ -144,9 +153,7 @@ def mutated(folder: Path, name: str) -> Iterator[None]:
     """Import the mutant in place of the package, and put everything back afterwards."""
     module, changes = MUTANTS[name]
     copy = folder / "chorus_fabric"
-    copy.mkdir()
-    for file in SOURCE.glob("*.py"):
-        (copy / file.name).write_text(file.read_text())
+    shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     text = (copy / module).read_text()
     for old, new in changes:
         assert text.count(old) == 1, f"{module} has {text.count(old)} of {old!r}"

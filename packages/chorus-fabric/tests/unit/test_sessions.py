@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from chorus_fabric import (
     FabricConfigurationError,
     ForgedFrameError,
     Frame,
+    FrameError,
     FrameKind,
     FrameOrderError,
     FrameTooLargeError,
@@ -31,6 +33,7 @@ from chorus_fabric import (
     TextColumn,
     session_named_by,
 )
+from chorus_fabric._hello import Terms
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 BOTH = pytest.mark.parametrize("secret", [SECRET, None], ids=["sealed", "marked"])
@@ -71,6 +74,17 @@ def test_what_is_sent_arrives(sent: list[Frame], is_sealed: bool) -> None:
         opened = pair.driver.opener.open(pair.wrapper.sealer.seal(one))
         assert same(opened, one)
         assert (opened.vectors.shape == one.vectors.shape) or not one.rows
+
+
+@BOTH
+def test_frames_that_were_opened_stay_as_they_are(secret: str | None) -> None:
+    """The opener uses memory again; what it has given away is not part of that."""
+    pair = Pair.shake_hands(secret=secret)
+    sent = [frame(rows=rows, dims=dims, seq=rows) for rows, dims in ((9, 64), (3, 0), (30, 8))]
+    opened = [pair.driver.opener.open(pair.wrapper.sealer.seal(one)) for one in sent]
+    with pytest.raises(FrameError):
+        pair.driver.opener.open(bytes(5000))
+    assert all(map(same, opened, sent))
 
 
 @BOTH
@@ -464,3 +478,47 @@ def test_nothing_secret_is_shown() -> None:
     assert isinstance(pair.driver, Session)
     assert shown == "<Session of tenant 'acme', 'app-1' with 'db-1', sealed, key epoch 0>"
     assert repr(frame()) == "<Frame ROWS of 3 rows, 64 dims, stream 2, epoch 5, seq 7>"
+
+
+@given(st.binary(max_size=200), st.sampled_from([0, 1, 2, 3, 9]), st.booleans())
+def test_any_bytes_are_a_refused_hello(rest: bytes, mode: int, has_head: bool) -> None:
+    message = hello()[:5] + bytes([mode]) + hello()[6:40] + rest if has_head else rest
+    responder = Responder(tenant_id="acme", sender="db-1", secret=SECRET)
+    with pytest.raises(HandshakeError):
+        responder.answer(message, now=0.0)
+    with pytest.raises(HandshakeError):
+        Initiator(tenant_id="acme", sender="x", secret=SECRET).finish(message, now=0.0)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(), lambda item: st.lists(item), max_leaves=3
+)
+
+
+@given(st.dictionaries(st.sampled_from(["tenant", "sender", "sealed", "epoch"]), JSON))
+def test_terms_of_one_who_holds_the_secret_are_checked_too(content: dict[str, object]) -> None:
+    payload = json.dumps(content).encode()
+    try:
+        terms = Terms.unpack(payload)
+    except HandshakeError:
+        return
+    assert terms == Terms(
+        tenant_id=str(content["tenant"]),
+        sender=str(content["sender"]),
+        is_sealed=content["sealed"] is True,
+        key_epoch=int(str(content["epoch"])),
+    )
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"[]", b"{", b"\xff", b"[" * 3000, b'{"tenant":"\\ud800","sender":"x"}']
+)
+def test_terms_that_cannot_be_read_are_refused(payload: bytes) -> None:
+    with pytest.raises(HandshakeError):
+        Terms.unpack(payload)
+
+
+def test_a_name_with_a_lone_surrogate_is_refused() -> None:
+    payload = b'{"tenant":"a","sender":"\\ud800","sealed":true,"epoch":0}'
+    with pytest.raises(HandshakeError):
+        Terms.unpack(payload)

@@ -229,6 +229,11 @@ class PrismDriver:
         """
         return self._engine.on_change(callback)
 
+    @property
+    def port(self) -> int | None:
+        """The port it listens on for the wrapper to dial; `None` if it dials, or not yet."""
+        return self._engine.port
+
     def status(self) -> DriverStatus:
         """Tell how far the replica is, and whether the feed runs."""
         return self._engine.status()

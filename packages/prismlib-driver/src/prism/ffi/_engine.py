@@ -114,6 +114,11 @@ class Engine:
             raise
         self._feed = feed
 
+    @property
+    def port(self) -> int | None:
+        """Where the driver listens; `None` if it does not, or not yet."""
+        return None if self._feed is None else self._feed.port
+
     def ready(self) -> Future[None]:
         """Give a future that is done when the replica is whole."""
         return self.feed.ready

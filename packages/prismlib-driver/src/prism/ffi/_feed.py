@@ -196,15 +196,21 @@ class Feed:
 
     def _apply(self, event: FeedEvent) -> None:
         applied = self._keeper.apply(event)
+        is_shown = isinstance(event, Reached) and not self._keeper.is_building
         if isinstance(event, Reached):
-            self._reached(event)
+            self.head = event.head
+            if is_shown:
+                self._show(event)
         if applied is not None:
             self.notices.put(applied)
+        if is_shown:
+            # Last, so that who comes after `ready` hears of later changes alone.
+            self.waiters.reached(self.position)
+            if not self.ready.done():
+                self.ready.set_result(None)
+            self._save_if_due()
 
-    def _reached(self, event: Reached) -> None:
-        self.head = event.head
-        if self._keeper.is_building:
-            return
+    def _show(self, event: Reached) -> None:
         self.shown = self._keeper.shown
         self.position = event.position
         self.freshness = self.freshness.after_mark(
@@ -212,10 +218,6 @@ class Feed:
         )
         if self._max_lag_s is not None and self.freshness.at is not None:
             self.fresh_until = self.freshness.at + self._max_lag_s
-        self.waiters.reached(event.position)
-        if not self.ready.done():
-            self.ready.set_result(None)
-        self._save_if_due()
 
     def _load(self) -> SnapshotHead | None:
         path = self._config.snapshot_path

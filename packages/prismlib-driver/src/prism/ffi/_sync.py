@@ -121,6 +121,11 @@ class PrismDriverSync:
         """Call back after each change that reads see; see `PrismDriver.on_change`."""
         return self._engine.on_change(callback)
 
+    @property
+    def port(self) -> int | None:
+        """The port it listens on for the wrapper to dial; see `PrismDriver.port`."""
+        return self._engine.port
+
     def status(self) -> DriverStatus:
         """Tell how far the replica is, and whether the feed runs."""
         return self._engine.status()
