@@ -60,7 +60,7 @@ class Feed:
         reconnects: How often it was interrupted.
         last_error: Why, the last time.
         first_contact: Done when the wrapper first announced itself.
-        ready: Done when the replica is whole.
+        ready: Done when the replica is whole: that of a wrapper that is whole itself.
     """
 
     def __init__(self, config: DriverConfig, *, client: ClientConfig) -> None:
@@ -206,7 +206,8 @@ class Feed:
         if is_shown:
             # Last, so that who comes after `ready` hears of later changes alone.
             self.waiters.reached(self.position)
-            if not self.ready.done():
+            # Without an age the wrapper's own first snapshot is not whole: more rows will come.
+            if event.source_age_s is not None and not self.ready.done():
                 self.ready.set_result(None)
             self._save_if_due()
 
