@@ -207,7 +207,8 @@ class Feed:
             # Last, so that who comes after `ready` hears of later changes alone.
             self.waiters.reached(self.position)
             # Without an age the wrapper's own first snapshot is not whole: more rows will come.
-            if event.source_age_s is not None and not self.ready.done():
+            is_whole = event.is_live and event.source_age_s is not None
+            if is_whole and not self.ready.done():
                 self.ready.set_result(None)
             self._save_if_due()
 
