@@ -267,6 +267,7 @@ def test_a_reset_is_built_beside_the_replica_that_answers() -> None:
             for _ in range(3):
                 answer = publisher.tell(renew=True)
                 until(lambda answer=answer: has(driver, answer))
+                until(lambda: driver.status().lag_rows == 0)  # of the new epoch, not the old
             stop.set()
             for reader in readers:
                 reader.join()

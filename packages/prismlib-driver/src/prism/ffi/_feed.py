@@ -55,6 +55,7 @@ class Feed:
         freshness: When the replica last held everything.
         position: Where the replica that readers see stands.
         head: The log's head.
+        head_epoch: Of which epoch.
         welcome: What the wrapper announced last.
         is_connected: Whether the feed runs.
         reconnects: How often it was interrupted.
@@ -74,6 +75,7 @@ class Feed:
         self.freshness = Freshness()
         self.position = FeedPosition()
         self.head = 0
+        self.head_epoch = 0
         self.welcome: Welcome | None = None
         self.is_connected = False
         self.reconnects = 0
@@ -180,7 +182,10 @@ class Feed:
 
     def _connected(self, welcome: Welcome) -> None:
         self.welcome = welcome
-        self.head = max(self.head, welcome.head)
+        # Numbers of two epochs do not compare.
+        is_same = welcome.epoch == self.head_epoch
+        self.head = max(self.head, welcome.head) if is_same else welcome.head
+        self.head_epoch = welcome.epoch
         self.is_connected = True
         if not self.first_contact.done():
             self.first_contact.set_result(welcome)
@@ -198,7 +203,7 @@ class Feed:
         applied = self._keeper.apply(event)
         is_shown = isinstance(event, Reached) and not self._keeper.is_building
         if isinstance(event, Reached):
-            self.head = event.head
+            self.head, self.head_epoch = event.head, event.position.epoch
             if is_shown:
                 self._show(event)
         if applied is not None:
