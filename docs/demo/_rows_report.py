@@ -63,7 +63,8 @@ def plain_rows(board: RowsBoard) -> str:
 def tick_line(board: RowsBoard) -> str:
     """Return how it stands, on one line."""
     return (
-        f"  {board.seconds:>4.1f} s: {board.committed:,} committed, {board.rolled_back} rolled back,"
+        f"  {board.seconds:>4.1f} s: {board.committed:,} committed,"
+        f" {board.rolled_back} rolled back,"
         f" {board.lag_rows} behind, COMMIT to visible {duration(board.lag_s(0.5))},"
         f" get {duration(board.gets.at(0.5))}, search {duration(board.queries.at(0.5))},"
         f" equal {sum(check.equal for check in board.checks)} of {len(board.checks)} times"

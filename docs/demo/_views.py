@@ -66,6 +66,8 @@ class LiveView:
 
     def close(self) -> None:
         """Leave the screen; what it showed is told again below."""
+        if self._live.is_started:
+            self._live.refresh()  # the last state, also of a stream that was over at once
         self._live.stop()
 
 

@@ -53,7 +53,7 @@ class WrapperProcess:
             WrapperFailedError: It does not.
         """
         with (self._folder / "wrapper.output").open("ab") as output:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-m", "prism.wrapper", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
