@@ -196,9 +196,9 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=_seconds,
-        default=10.0,
+        default=8.0,
         metavar="S",
-        help="rows: how long they change before the wrapper is killed (10)",
+        help="rows: how long they change before the wrapper is killed (8)",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(

@@ -309,3 +309,6 @@ def test_what_it_prints_to_paste_runs(
     finally:
         wrapper.terminate()
         assert wrapper.wait(60) == 0
+        with psycopg2.connect(postgres18.dsn(database="pasted")) as connection:
+            connection.cursor().execute("SELECT pg_drop_replication_slot('prism_my_app')")
+        connection.close()
