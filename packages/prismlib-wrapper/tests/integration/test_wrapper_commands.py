@@ -111,7 +111,7 @@ def test_what_check_asks_for_is_enough(shop: Database, tmp_path: Path) -> None:
         assert found["ok"], found
         plain = run("check", "--config", config)
         assert plain.returncode == 0
-        assert "may replicate" in plain.stdout
+        assert "wal_level" in plain.stdout
     finally:
         shop.execute(
             "DROP PUBLICATION IF EXISTS prism_t", f"DROP OWNED BY {role}", f"DROP ROLE {role}"

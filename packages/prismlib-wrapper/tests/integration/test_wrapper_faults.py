@@ -59,7 +59,7 @@ def test_the_wrapper_is_killed(shop: Database, wrapper: Wrapper, phase: str) -> 
     chance = random.Random(7)
     with (
         wrapper,
-        Writers(shop.admin_dsn, seed=2) as writers,
+        Writers(shop.admin_dsn, seed=2, truncating=phase == "stream") as writers,
         Replica(wrapper.port) as replica,
     ):
         for _ in range(3):

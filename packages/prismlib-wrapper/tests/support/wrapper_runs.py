@@ -253,10 +253,10 @@ def products(dsn: str) -> dict[str, dict[str, Any]]:
 class Writers:
     """Threads that insert, update, delete, change keys and roll back, at random."""
 
-    def __init__(self, dsn: str, *, seed: int, threads: int = 2, pause_s: float = 0.002) -> None:
+    def __init__(self, dsn: str, *, seed: int, threads: int = 2, truncating: bool = True) -> None:
         self._dsn = dsn
         self._stopped = threading.Event()
-        self._pause_s = pause_s
+        self._truncating = truncating
         self.transactions = 0
         self._threads = [
             threading.Thread(target=self._write, args=(random.Random(seed * 100 + n),))
@@ -284,7 +284,7 @@ class Writers:
                 connection = None
             except psycopg2.IntegrityError:
                 connection.rollback()
-            self._stopped.wait(self._pause_s)
+            self._stopped.wait(0.002)
         if connection is not None:
             connection.close()
 
@@ -309,7 +309,7 @@ class Writers:
             case 8:
                 cursor.execute("UPDATE products SET id = %s WHERE id = %s", (number + 1000, number))
             case 9:
-                if chance.random() < 0.002:
+                if self._truncating and chance.random() < 0.002:
                     cursor.execute("TRUNCATE products")
 
     def __enter__(self) -> Self:

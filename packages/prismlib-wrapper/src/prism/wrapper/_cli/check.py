@@ -18,22 +18,16 @@ from rich.table import Table
 
 from chorus_fabric import ChorusError, TLSConfig, check_bind, read_secret
 from prism.wrapper._config import WrapperConfig
-from prism.wrapper._origin import (
-    candidate_tables,
-    followed_names,
-    may_replicate,
-    postgres_settings,
-)
+from prism.wrapper._origin import candidate_tables, followed_names, postgres_settings
 from prism.wrapper._recipe import make_embedder
 from prism.wrapper._rows import RowPlan, TableRule
 from prism.wrapper.errors import WrapperConfigurationError, WrapperError
+from prism.wrapper.sources import postgres
 from prism.wrapper.sources.errors import SourceAccessError, SourceError, TableRefusedError
 from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem, schema_of
-from prism.wrapper.sources.postgres._publication import find_tables
-from prism.wrapper.sources.postgres._server import require_server
+from prism.wrapper.sources.postgres._check import Verdict as PostgresVerdict
+from prism.wrapper.sources.postgres._publication import find_tables, grants
 from prism.wrapper.sources.postgres._session import Session
-from prism.wrapper.sources.postgres._slots import slot_facts
-from prism.wrapper.sources.postgres._sql import create_publication, identifier
 
 __all__ = ["Finding", "findings", "run_check"]
 
@@ -41,8 +35,11 @@ Verdict: TypeAlias = Literal["ok", "note", "missing"]
 
 _CONNECT_S = 10.0
 _MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
-# More than this kept for a slot that nobody reads is worth a word.
-_MUCH_KEPT = 1 << 30
+_VERDICTS: dict[PostgresVerdict, Verdict] = {
+    PostgresVerdict.OK: "ok",
+    PostgresVerdict.WARNING: "note",
+    PostgresVerdict.PROBLEM: "missing",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,77 +183,61 @@ def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
         verdict="ok",
         text=f"PostgreSQL {version // 10000}.{version % 10000}, role {session.role}",
     )
+    if not config.tables:
+        yield from _left_out(session, config)
     try:
         names = followed_names(session, config)
         settings = postgres_settings(config, names)
-        require_server(session, settings)
-        yield Finding(about="server", verdict="ok", text="wal_level is logical")
     except WrapperError as error:
-        yield _problem("server", error)
-        names = ()
-    yield from _role(session)
-    tables: list[TableFacts] = []
-    for finding, facts in _tables(session, config, names):
-        yield finding
-        if facts is not None:
-            tables.append(facts)
-    if tables:
-        yield _publication(session, config, tables)
-    yield from _slot(session, config)
-
-
-def _role(session: Session) -> Iterator[Finding]:
-    if may_replicate(session):
-        yield Finding(about="role", verdict="ok", text="may replicate")
-    else:
-        yield Finding(
-            about="role",
-            verdict="missing",
-            text=f"{session.role} may not replicate",
-            statements=f"ALTER ROLE {identifier(session.role)} REPLICATION;",
+        yield _problem("tables", error)
+        # What else is missing is told for the tables that could be followed.
+        candidates = candidate_tables(session, config.database.schemas)
+        names = tuple(facts.quoted for facts in candidates if key_problem(facts) is None)
+        if not names:
+            return
+        settings = postgres_settings(config, names)
+    yield from (
+        Finding(
+            about=found.subject,
+            verdict=_VERDICTS[found.verdict],
+            text=found.message,
+            statements=found.remedy,
         )
-
-
-def _tables(
-    session: Session, config: WrapperConfig, names: tuple[str, ...]
-) -> Iterator[tuple[Finding, TableFacts | None]]:
-    if not config.tables:
-        for facts in candidate_tables(session, config.database.schemas):
-            if problem := key_problem(facts):
-                text, remedy = problem
-                yield (
-                    Finding(
-                        about=f"table {facts.quoted}",
-                        verdict="note",
-                        text=f"{text}; it is left out",
-                        statements=remedy,
-                    ),
-                    None,
-                )
+        for found in postgres.check(settings)
+    )
     for name in names:
-        try:
-            (facts,) = find_tables(session, [name])
-            types = session.types(column.type_oid for column in facts.columns)
-            schema = schema_of(facts, [column.name for column in facts.columns], types)
-        except SourceError as error:
-            yield _problem(f"table {name}", error), None
-            continue
-        problems = RowPlan(schema, _rule(config, facts)).problems()
-        key = ", ".join(schema.columns[position].name for position in schema.key)
-        if problems:
-            yield (
-                Finding(
-                    about=f"table {name}",
-                    verdict="missing",
-                    text="; ".join(problems),
-                    remedy="Correct [[tables]]",
-                ),
-                facts,
+        yield from _rules(session, config, name)
+
+
+def _left_out(session: Session, config: WrapperConfig) -> Iterator[Finding]:
+    for facts in candidate_tables(session, config.database.schemas):
+        if problem := key_problem(facts):
+            text, remedy = problem
+            yield Finding(
+                about=facts.quoted,
+                verdict="note",
+                text=f"{text}; it is left out",
+                statements=remedy,
             )
-        else:
-            count = len(schema.columns)
-            text = f"key {key}, {count} column{'' if count == 1 else 's'}"
-            yield Finding(about=f"table {name}", verdict="ok", text=text), facts
+        elif not facts.readable:
+            yield Finding(
+                about=facts.quoted,
+                verdict="note",
+                text="the role may not read it; it is left out",
+                statements=grants(facts, session.role),
+            )
+
+
+def _rules(session: Session, config: WrapperConfig, name: str) -> Iterator[Finding]:
+    """Whether what [[tables]] says fits the table."""
+    try:
+        (facts,) = find_tables(session, [name])
+        types = session.types(column.type_oid for column in facts.columns)
+        schema = schema_of(facts, [column.name for column in facts.columns], types)
+    except SourceError:
+        return  # told already
+    for problem in RowPlan(schema, _rule(config, facts)).problems():
+        yield Finding(about=name, verdict="missing", text=problem, remedy="Correct [[tables]]")
 
 
 def _rule(config: WrapperConfig, facts: TableFacts) -> TableRule:
@@ -269,75 +250,6 @@ def _rule(config: WrapperConfig, facts: TableFacts) -> TableRule:
                 numeric=table.numeric,
             )
     return TableRule()
-
-
-def _publication(session: Session, config: WrapperConfig, tables: list[TableFacts]) -> Finding:
-    name = config.publication
-    statement = create_publication(
-        name, [facts.quoted for facts in tables], server_version=session.server_version
-    )
-    found = session.rows("SELECT 1 FROM pg_publication WHERE pubname = %s", (name,))
-    if found:
-        published = {
-            (row[0], row[1])
-            for row in session.rows(
-                "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s",
-                (name,),
-            )
-        }
-        lacking = [
-            facts.quoted
-            for facts in tables
-            if (facts.table.schema, facts.table.name) not in published
-        ]
-        if not lacking:
-            return Finding(about="publication", verdict="ok", text=f"{name} has all tables")
-        statement = f"ALTER PUBLICATION {identifier(name)} ADD TABLE {', '.join(lacking)}"
-        text = f"{name} lacks {', '.join(lacking)}"
-    else:
-        text = f"{name} does not exist"
-    ((may_create,),) = session.rows("SELECT has_database_privilege(current_database(), 'CREATE')")
-    if may_create and all(facts.owned for facts in tables):
-        return Finding(
-            about="publication", verdict="ok", text=f"{text}; the wrapper will mend that"
-        )
-    return Finding(about="publication", verdict="missing", text=text, statements=f"{statement};")
-
-
-def _slot(session: Session, config: WrapperConfig) -> Iterator[Finding]:
-    facts = slot_facts(session, config.slot)
-    if facts is None:
-        used, most = session.rows(
-            "SELECT (SELECT count(*) FROM pg_replication_slots), "
-            "current_setting('max_replication_slots')::int"
-        )[0]
-        if used >= most:
-            yield Finding(
-                about="slot",
-                verdict="missing",
-                text=f"all {most} replication slots are taken",
-                remedy="See `prism-wrapper slots`",
-                statements="ALTER SYSTEM SET max_replication_slots = 20; -- then restart",
-            )
-        else:
-            yield Finding(about="slot", verdict="ok", text=f"{config.slot} will be created")
-        return
-    kept = facts.retained_bytes or 0
-    text = f"{config.slot} is {facts.wal_status}, the server keeps {kept / 2**20:.1f} MB for it"
-    if facts.wal_status == "lost" or facts.invalidation_reason:
-        yield Finding(
-            about="slot", verdict="note", text=text, remedy="The wrapper takes a new snapshot"
-        )
-    elif facts.active_pid is None and kept > _MUCH_KEPT:
-        yield Finding(
-            about="slot",
-            verdict="note",
-            text=text,
-            remedy="Nobody reads it: start the wrapper, or drop it with `prism-wrapper slots`",
-        )
-    else:
-        reader = "nobody" if facts.active_pid is None else f"process {facts.active_pid}"
-        yield Finding(about="slot", verdict="ok", text=f"{text}, read by {reader}")
 
 
 def _problem(about: str, error: WrapperError) -> Finding:
