@@ -201,18 +201,18 @@ class Feed:
 
     def _apply(self, event: FeedEvent) -> None:
         applied = self._keeper.apply(event)
-        is_shown = isinstance(event, Reached) and not self._keeper.is_building
+        shown = event if isinstance(event, Reached) and not self._keeper.is_building else None
         if isinstance(event, Reached):
             self.head, self.head_epoch = event.head, event.position.epoch
-            if is_shown:
-                self._show(event)
+        if shown is not None:
+            self._show(shown)
         if applied is not None:
             self.notices.put(applied)
-        if is_shown:
+        if shown is not None:
             # Last, so that who comes after `ready` hears of later changes alone.
             self.waiters.reached(self.position)
             # Without an age the wrapper's own first snapshot is not whole: more rows will come.
-            is_whole = event.is_live and event.source_age_s is not None
+            is_whole = shown.is_live and shown.source_age_s is not None
             if is_whole and not self.ready.done():
                 self.ready.set_result(None)
             self._save_if_due()
