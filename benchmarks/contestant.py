@@ -21,7 +21,8 @@ class Contestant:
 
     Attributes:
         name: What the tables call it.
-        efforts: Settings that trade time for recall, least first; `(0,)` when there is none.
+        efforts: Settings that trade time for recall: least first, but 0 for the default before
+            them; `(0,)` when there is none.
         ingests: Whether the time of its `add` says something.
 
     Args:

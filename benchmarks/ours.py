@@ -26,11 +26,13 @@ class Wave(Contestant):
     """
 
     name = "WaveIndex"
+    efforts: tuple[int, ...] = (0, 90, 80, 70)  # `recall=` in percent, its default first
     precision: Literal["int16", "int8"] = "int16"
 
     def __init__(self, *, rows: int, width: int, threads: int) -> None:
         super().__init__(rows=rows, width=width, threads=threads)
         self.index = WaveIndex(PrismProjector(tenant_id=TENANT), precision=self.precision)
+        self._recall: float | None = None
 
     @staticmethod
     def row_bytes(width: int) -> int:
@@ -42,7 +44,11 @@ class Wave(Contestant):
         self.index.add_many(rows)
 
     def ready(self) -> None:
-        """Ask once, which makes a large index compile its kernels; wait for that and for cells."""
+        """Wait for what the index makes at its first need, or in the background.
+
+        That is the map of ids, compiled kernels and cells.
+        """
+        self.index.get(0)
         self.index.query([1.0] * self.width, 1)
         deadline = time.monotonic() + _READY_WAIT_S
         while self._is_busy() and time.monotonic() < deadline:
@@ -52,9 +58,13 @@ class Wave(Contestant):
         stats = self.index.stats()
         return stats.kernel == "compiling" or stats.arranging
 
+    def set_effort(self, effort: int) -> None:
+        """Take one of `efforts`."""
+        self._recall = effort / 100 if effort else None
+
     def search(self, query: Rows, top_k: int, threshold: float | None) -> Any:
         """Query."""
-        return self.index.query(query, top_k, threshold)
+        return self.index.query(query, top_k, threshold, recall=self._recall)
 
     def numbers(self, answer: Any) -> list[int]:
         """Read the ids."""
@@ -65,6 +75,7 @@ class WaveBytes(Wave):
     """The same with a byte a component."""
 
     name = "WaveIndex int8"
+    efforts = (0,)
     precision = "int8"
 
     @staticmethod

@@ -104,6 +104,8 @@ def filled(vectors: KeptVectors, *, entries: int, probes: int, track: Track) -> 
             # What an admission rule refuses is not stored.
             if answer in question.own_answers and cache.lookup(request.text).hit:
                 stored[request.text] = answer
+        # What it still learns would change which of the texts below it answers.
+        cache.settle()
         enough = _until(lambda: min(len(hits), len(misses)) >= 2 * probes, rest)
         for request in islice(enough, looked_up):
             found = cache.lookup(request.text)

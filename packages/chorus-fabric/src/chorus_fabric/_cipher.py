@@ -16,6 +16,10 @@ __all__ = ["KEY_BYTES", "TensorCipher"]
 
 KEY_BYTES: Final = 32
 _BLOCK = 64
+
+# Rows at a time. A product of more than 64 * 64 * 64 multiplications makes OpenBLAS wake its other
+# threads and wait for them: on a busy machine that took 14 us a row instead of 0.07.
+_ROWS = 64
 _ZERO_NONCE = bytes(16)
 
 
@@ -103,7 +107,10 @@ class TensorCipher:
             for start in range(0, dims, _BLOCK):
                 part = slice(start, min(start + _BLOCK, dims))
                 block = self._block(start // _BLOCK, part.stop - start)
-                np.matmul(vectors[:, part], block.T if is_inverse else block, out=rotated[:, part])
+                key = block.T if is_inverse else block
+                for row in range(0, len(vectors), _ROWS):
+                    rows = slice(row, row + _ROWS)
+                    np.matmul(vectors[rows, part], key, out=rotated[rows, part])
         return rotated
 
     def _block(self, number: int, width: int) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError, Message
 
 from chorus_fabric._calls import open_reply, seal_request
 from chorus_fabric._channel import CHANNEL_OPTIONS, address
+from chorus_fabric._envelope import frame_in
 from chorus_fabric._handshake import Initiator
 from chorus_fabric._identity import EVERY_TENANT
 from chorus_fabric._publisher_config import check_port, node_name
@@ -144,11 +145,11 @@ class FeedCall:
         self._call = call
         self._where = where
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         """Give frames as they come; raises a `ChorusError` when the stream breaks."""
         try:
-            for envelope in self._call:  # type: ignore[attr-defined]  # a stream of envelopes
-                yield envelope.frame
+            for envelope in self._call:  # type: ignore[attr-defined]  # a stream of bytes
+                yield frame_in(envelope) or pb.Envelope.FromString(envelope).frame
         except grpc.RpcError as error:
             raise error_of(error, self._where) from None
 
@@ -241,7 +242,13 @@ class ServiceClient:
             self._number += 1
             frame = seal_request(session, "Subscribe", self._number, body.SerializeToString())
         request = pb.SubscribeRequest(session_id=session.id, frame=frame)
-        return FeedCall(self._stub.Subscribe(request), self._where)
+        # Envelopes of frames go past protobuf, which copies them.
+        subscribe = self._channel.unary_stream(
+            "/chorus_fabric.v1.WrapperService/Subscribe",
+            request_serializer=pb.SubscribeRequest.SerializeToString,
+            response_deserializer=None,
+        )
+        return FeedCall(subscribe(request), self._where)
 
     def query(self, body: pb.QueryBody, *, timeout_s: float) -> pb.QueryMatches:
         """Have the service search.

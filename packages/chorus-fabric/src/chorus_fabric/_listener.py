@@ -181,7 +181,9 @@ class _AcceptedLink:
             self._identity.check(tenant_id=tenant_id, node=self.session.peer)
         self.welcome = read_welcome(self.session, envelope.hello)
 
-    def messages(self, position: FeedPosition, tables: tuple[str, ...]) -> Iterator[bytes]:
+    def messages(
+        self, position: FeedPosition, tables: tuple[str, ...]
+    ) -> Iterator[bytes | memoryview]:
         """Ask for frames and give them."""
         body = pb.SubscribeBody(
             epoch=position.epoch, after=position.seq, base=position.base, tables=tables

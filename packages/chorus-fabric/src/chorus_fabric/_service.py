@@ -14,6 +14,7 @@ import numpy as np
 from google.protobuf.message import DecodeError, Message
 
 from chorus_fabric._calls import open_request, seal_reply
+from chorus_fabric._envelope import envelope_of
 from chorus_fabric._feed_stream import FeedStream
 from chorus_fabric._feed_writer import FeedPosition
 from chorus_fabric._handlers import Caller, HealthReport, QueryCall, WriteCall
@@ -45,11 +46,12 @@ if TYPE_CHECKING:
     from chorus_fabric._handlers import HealthHandler, QueryHandler, WriteHandler
     from chorus_fabric._publisher_config import PublisherConfig
 
-__all__ = ["PROTOCOL", "WrapperService", "decode_query", "decode_write"]
+__all__ = ["PROTOCOL", "SERVICE", "WrapperService", "decode_query", "decode_write"]
 
 _log = logging.getLogger("chorus_fabric.service")
 
 PROTOCOL: Final = 1
+SERVICE: Final = "chorus_fabric.v1.WrapperService"
 MAX_TOP_K: Final = 1000
 _MAX_WAIT_S: Final = 300.0
 _SESSIONS_PER_SUBSCRIBER: Final = 4
@@ -119,7 +121,7 @@ class WrapperService:
         async def answer() -> None:
             await self.stream(
                 request,
-                lambda message: context.write(pb.Envelope(frame=message)),
+                lambda message: context.write(envelope_of(message)),  # type: ignore[arg-type]
                 peer=context.peer(),
             )
 
@@ -196,6 +198,22 @@ class WrapperService:
             )
 
         return await _guarded(context, answer)
+
+    def handlers(self) -> grpc.GenericRpcHandler[Message, Message]:
+        """Give what a server is to know; frames go past protobuf, which copies them."""
+        unary = grpc.unary_unary_rpc_method_handler
+        return grpc.method_handlers_generic_handler(
+            SERVICE,
+            {
+                "Hello": unary(self.Hello, pb.HelloRequest.FromString, _serialised),
+                "Subscribe": grpc.unary_stream_rpc_method_handler(
+                    self.Subscribe, pb.SubscribeRequest.FromString
+                ),
+                "Query": unary(self.Query, pb.QueryRequest.FromString, _serialised),
+                "Write": unary(self.Write, pb.WriteRequest.FromString, _serialised),
+                "Health": unary(self.Health, pb.HealthRequest.FromString, _serialised),
+            },
+        )
 
     # What the reversed service uses as well.
 
@@ -447,6 +465,10 @@ def decode_write(body: pb.WriteBody) -> WriteCall:
         values=_object(body.values, "values"),
         wait_s=min(body.wait_ms / 1000, _MAX_WAIT_S),
     )
+
+
+def _serialised(reply: Message) -> bytes:
+    return reply.SerializeToString()
 
 
 def _object(encoded: bytes, name: str) -> dict[str, object]:

@@ -12,8 +12,8 @@ from grpc_health.v1._async import HealthServicer
 
 from chorus_fabric._channel import SERVER_OPTIONS, address
 from chorus_fabric._dial_out import feed_driver
+from chorus_fabric._service import SERVICE
 from chorus_fabric._tls import server_credentials
-from chorus_fabric.v1 import wrapper_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -25,7 +25,6 @@ __all__ = ["Serving"]
 
 _log = logging.getLogger("chorus_fabric.publisher")
 
-_SERVICE: Final = "chorus_fabric.v1.WrapperService"
 _TICK_S: Final = 1.0
 
 
@@ -58,7 +57,7 @@ class Serving:
         config = self._config
         if config.host is not None:
             server = grpc.aio.server(options=SERVER_OPTIONS)
-            wrapper_pb2_grpc.add_WrapperServiceServicer_to_server(self._service, server)
+            server.add_generic_rpc_handlers((self._service.handlers(),))
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
             place = address(config.host, config.port)
             try:
@@ -103,5 +102,5 @@ class Serving:
             self._service.tick()
 
     async def _tell_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in ("", _SERVICE):
+        for name in ("", SERVICE):
             await self._health.set(name, status)

@@ -63,7 +63,9 @@ class Link(Protocol):
     welcome: Welcome
     session: Session
 
-    def messages(self, position: FeedPosition, tables: tuple[str, ...]) -> Iterator[bytes]:
+    def messages(
+        self, position: FeedPosition, tables: tuple[str, ...]
+    ) -> Iterator[bytes | memoryview]:
         """Ask for frames and give them."""
 
     def after(self, position: FeedPosition | None) -> None:
@@ -180,7 +182,7 @@ class Subscriber:
                 self._link = None
             link.cancel()
 
-    def _next(self, messages: Iterator[bytes]) -> bytes | None:
+    def _next(self, messages: Iterator[bytes | memoryview]) -> bytes | memoryview | None:
         self._waiting_since = time.monotonic()
         try:
             return next(messages, None)
@@ -216,7 +218,9 @@ class _DialledLink:
             raise
         self.session = self._client.session
 
-    def messages(self, position: FeedPosition, tables: tuple[str, ...]) -> Iterator[bytes]:
+    def messages(
+        self, position: FeedPosition, tables: tuple[str, ...]
+    ) -> Iterator[bytes | memoryview]:
         call = self._client.subscribe(position, tables)
         return iter(call)
 

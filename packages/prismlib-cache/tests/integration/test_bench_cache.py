@@ -161,7 +161,9 @@ def test_a_quick_run_measures_and_compares(tmp_path):
             assert tally["calls"] == own_calls + tally["checks"]
 
     kinds = {row["what"] for row in document["latencies"]}
-    assert {"exact hit", "decision alone", "hit with embedding", "a miss adds"} <= kinds
+    # With 150 answers the rule still moves: of the few new texts that would be answered when they
+    # are picked, all may be refused when they are timed.
+    assert {"exact hit", "a miss adds", "a miss adds, without embedding"} <= kinds
     assert any("GPTCache" in kind for kind in kinds) != ("GPTCache get()" in document["absent"])
     assert bool(document["pairs"]) == is_installed("fow-cache")
     assert bool(document["pairs"]) != ("fow-cache pairs" in document["absent"])

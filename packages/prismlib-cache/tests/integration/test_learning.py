@@ -285,6 +285,7 @@ def test_learning_that_fails_or_lags_fails_no_question(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("prism.cache._worker._WAITING", 2)
+    monkeypatch.setattr("prism.cache._reading._table_beside", lambda _: None)
     held = threading.Event()
 
     class Stuck(WordEmbedder):

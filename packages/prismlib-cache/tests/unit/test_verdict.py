@@ -164,6 +164,17 @@ def test_answers_that_differ_in_a_denial_alone_teach_nothing() -> None:
     assert not say_the_same(one, other, 0.95)
 
 
+def test_a_number_that_only_repeats_the_question_may_be_missing() -> None:
+    question, other_question = "why was I charged twice", "there are 2 identical payments"
+    one = sketch("About being charged twice: the money is back within 3 days.", question)
+    other = sketch("You have the money back within 3 days.", other_question)
+    assert compare(one, other, 0.9) is True
+    assert compare(other, one, 0.9) is True
+    assert compare(sketch("Charged twice: the money is back within 3 days."), other, 0.9) is False
+    shipped = [sketch(f"Order {n} has been shipped.", f"where is order {n}") for n in (5501, 5502)]
+    assert compare(*shipped, 0.99) is False
+
+
 def test_where_several_numbers_agree_denials_are_wording() -> None:
     one = sketch("It costs $5 and takes 3 days. Do not hesitate to ask.")
     other = sketch("You pay $5, allow 3 days for it. Is there anything else?")

@@ -14,6 +14,7 @@ from prismresonance._arguments import (
     checked_ids,
     checked_payloads,
     checked_threshold,
+    sigmas_of,
     whole_number,
 )
 from prismresonance._arranger import Arranger
@@ -23,7 +24,7 @@ from prismresonance._kernels.compiler import COMPILER
 from prismresonance._projector import PrismProjector
 from prismresonance._records import IndexStats, IntegerArray, Match, Payload, Record, RowId
 from prismresonance._row_ids import RowIds
-from prismresonance._search import Tally, search, search_many
+from prismresonance._search import TOP_K_SIGMAS, Tally, search, search_many
 from prismresonance._table import RowTable
 from prismresonance._vectors import (
     MAX_WIDTH,
@@ -77,8 +78,8 @@ class WaveIndex:
     is their direction, each component rounded to an integer, because a cosine does not depend on
     length: 2 bytes a component, or 1 with `precision="int8"`; in a large index a bit more for each
     projected dimension, and a byte where that is much less than the row itself; and about 45 bytes
-    a row beside the payload (a text for an id takes some 100 more). Rounding moves a cosine by
-    about 1e-5, or by about 5e-4 with bytes.
+    a row beside the payload, 25 of them from the first look-up of an id on (a text for an id takes
+    some 100 more). Rounding moves a cosine by about 1e-5, or by about 5e-4 with bytes.
 
     **Payloads** are mappings, kept by reference, never copied: change one after adding it and
     results show the change, but the fields of `indexed_fields` are read only when it is added.
@@ -192,7 +193,9 @@ class WaveIndex:
 
         Cost:
             O(n * width). Without payloads, and with ids that are an array of integers or `None`,
-            nothing is done in Python for each row but to list the ids for the result.
+            nothing is done in Python for each row but to list the ids for the result. What finds
+            rows by their ids is made when it is first needed (by ids that are given, `get`, `in`,
+            `remove`): about 0.1 us for each row that is there by then, 1 us if ids are texts.
 
         Raises:
             DuplicateIdError: An id is in the index already, or given twice.
@@ -266,7 +269,7 @@ class WaveIndex:
         Raises:
             InvalidArgumentError: The id is neither an integer nor a text.
         """
-        return bool(self._table.delete(RowIds.of([checked_id(id)])))
+        return bool(self._table.delete(RowIds.of([checked_id(id)]), COMPILER.kernels))
 
     def remove_many(self, ids: Iterable[RowId] | IntegerArray) -> int:
         """Remove rows; queries see all of them or none.
@@ -309,6 +312,7 @@ class WaveIndex:
         threshold: float | None = None,
         where: Mapping[str, object] | None = None,
         *,
+        recall: float | None = None,
         exact: bool = False,
     ) -> list[Match]:
         """Find the rows nearest to a vector.
@@ -320,6 +324,11 @@ class WaveIndex:
             where: Conditions on payload fields, all of which must hold: field to value, to a list,
                 set or frozenset of values (a tuple is one value), or to a `Between`. Values are
                 compared by `==`; a payload without the field does not match.
+            recall: With what probability, at least, a row exactly as good as the last of `top_k`
+                must be found, .6 to .9999; better rows are found with a greater one. `None` is .97.
+                Lowering it saves time where the threshold does not end the search: of the ten best
+                rows of 100,000 sentences .996 are found by default, .976 in three fifths of the
+                time at .9, .938 in two fifths at .8. It does not concern rows near the threshold.
             exact: Whether to score every admitted row at full width, and so to miss none.
 
         Returns:
@@ -335,7 +344,7 @@ class WaveIndex:
         """
         single = float_row(vector, width=self._table.width)
         snapshot, question, kernels, tally = self._asked(
-            single, top_k, threshold, where, exact=exact
+            single, top_k, threshold, where, recall=recall, exact=exact
         )
         matches = search(snapshot, question, self._projector, kernels, tally)
         tally.queries += 1
@@ -349,6 +358,7 @@ class WaveIndex:
         threshold: float | None = None,
         where: Mapping[str, object] | None = None,
         *,
+        recall: float | None = None,
         exact: bool = False,
     ) -> list[list[Match]]:
         """Find the rows nearest to each of several vectors, in one snapshot of the index.
@@ -358,6 +368,7 @@ class WaveIndex:
             top_k: As in `query`.
             threshold: As in `query`.
             where: As in `query`, for all of them.
+            recall: As in `query`.
             exact: As in `query`.
 
         Returns:
@@ -371,7 +382,7 @@ class WaveIndex:
         squared_lengths(rows, single=False)
         any_row = rows[0] if len(rows) else np.empty(rows.shape[1], np.float32)
         snapshot, question, kernels, tally = self._asked(
-            any_row, top_k, threshold, where, exact=exact
+            any_row, top_k, threshold, where, recall=recall, exact=exact
         )
         answers = search_many(snapshot, rows, question, self._projector, kernels, tally)
         tally.queries += len(rows)
@@ -596,11 +607,13 @@ class WaveIndex:
         threshold: float | None,
         where: Mapping[str, object] | None,
         *,
+        recall: float | None,
         exact: bool,
     ) -> tuple[Snapshot, Question, Kernels, Tally]:
         """Check the arguments of a query, and take what it needs at this moment."""
         top_k = whole_number("top_k", top_k)
         least = checked_threshold(threshold)
+        sigmas = TOP_K_SIGMAS if recall is None else sigmas_of(recall)
         if where is None:
             snapshot, allowed = self._table.snapshot, None
         else:
@@ -611,7 +624,8 @@ class WaveIndex:
         tally = self._tallies.get(threading.get_ident())
         if tally is None:
             tally = self._tallies.setdefault(threading.get_ident(), Tally())
-        return snapshot, (vector, top_k, least, allowed, exact), COMPILER.kernels, tally
+        question = (vector, top_k, least, allowed, exact, sigmas)
+        return snapshot, question, COMPILER.kernels, tally
 
     def _ask_for_speed(self, snapshot: Snapshot) -> None:
         """Start what pays in the background; after an answer, which importing numba holds up."""

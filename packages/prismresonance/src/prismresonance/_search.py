@@ -26,18 +26,19 @@ from prismresonance._vectors import refuse, unit_row
 
 if TYPE_CHECKING:
     from prismresonance._admission import Admission
+    from prismresonance._directory import Directory
     from prismresonance._kernels.interface import Find, Kernels
     from prismresonance._projector import PrismProjector
     from prismresonance._snapshot import Snapshot
 
-__all__ = ["Question", "Tally", "search", "search_many"]
+__all__ = ["TOP_K_SIGMAS", "Question", "Tally", "search", "search_many"]
 
 THRESHOLD_SIGMAS = 3.5
 """A row exactly at the threshold is missed with a probability of about 3e-4."""
 
 TOP_K_SIGMAS = 2.0
-"""A row exactly as good as the k-th best is missed with a probability of about 2.3e-2, the better
-ones with less: the best of ten, say, hardly ever."""
+"""A row exactly as good as the k-th best is missed with a probability of about 2e-2, at most 3e-2,
+the better ones with less: the best of ten, say, hardly ever. As `recall=0.97`."""
 
 _FIRST_ROUND = 128
 _LIST_ROWS = 256
@@ -53,10 +54,11 @@ _Scores = npt.NDArray[np.float64]
 _Positions = npt.NDArray[np.int64]
 
 
-Question: TypeAlias = "tuple[_Floats, int, float, Admission | None, bool]"
+Question: TypeAlias = "tuple[_Floats, int, float, Admission | None, bool, float]"
 """One checked query: the vector, float32, of any length; how many matches at most; the least score,
--2 for any; the rows that `where` admits, `None` for all; and whether to look at every row at full
-width. A plain tuple: a query should not spend its time on making one."""
+-2 for any; the rows that `where` admits, `None` for all; whether to look at every row at full
+width; and the standard deviations allowed at the k-th best score. A plain tuple: a query should not
+spend its time on making one."""
 
 
 class Tally:
@@ -123,19 +125,16 @@ def search_many(
 
     The vector of the question does not count.
     """
-    _, top_k, threshold, allowed, exact = question
+    _, top_k, threshold, allowed, exact, sigmas = question
     find_many = kernels.find_many
     if find_many is None or allowed is not None or not snapshot.live_rows:
         return [
             search(snapshot, (vector, *question[1:]), projector, kernels, tally)
             for vector in vectors
         ]
-    directory = snapshot.directory
-    table = directory.table(snapshot)
-    room = min(top_k, snapshot.live_rows)
-    coded = snapshot.projected and not exact
-    width = vectors.shape[1]
-    matrix = projector.matrix(width) if coded else _no_matrix(width)
+    directory, table, matrix, room = _ground(
+        snapshot, projector, vectors.shape[1], top_k, exact=exact
+    )
     answers: list[list[Match]] = []
     step = max(1, _MANY_ROOM // room)
     for start in range(0, len(vectors), step):
@@ -145,7 +144,7 @@ def search_many(
         counts = np.empty(len(some), np.int64)
         scored, scanned = find_many(
             some, matrix, table, directory.row_bytes, snapshot.epoch, threshold,
-            THRESHOLD_SIGMAS, TOP_K_SIGMAS, _NO_MASK, places, scores, counts,
+            THRESHOLD_SIGMAS, sigmas, _NO_MASK, places, scores, counts,
         )  # fmt: skip
         tally.scanned += scanned
         tally.rescored += scored
@@ -163,22 +162,19 @@ def _found(
     admitted: npt.NDArray[np.uint8],
 ) -> list[Match]:
     """Find the best rows in one compiled call; `admitted` has a byte a row, or none at all."""
-    vector, top_k, threshold, _, exact = question
-    directory = snapshot.directory
-    table = directory.table(snapshot)
-    room = top_k if top_k < snapshot.live_rows else snapshot.live_rows
+    vector, top_k, threshold, _, exact, sigmas = question
+    directory, table, matrix, room = _ground(snapshot, projector, len(vector), top_k, exact=exact)
     places, scores = np.empty(room, np.int64), np.empty(room, np.float64)
-    coded = snapshot.projected and not exact
     found, scored, scanned = find(
         vector,
-        projector.matrix(len(vector)) if coded else _no_matrix(len(vector)),
+        matrix,
         table,
         directory.rows,
         directory.row_bytes,
         snapshot.epoch,
         threshold,
         THRESHOLD_SIGMAS,
-        TOP_K_SIGMAS,
+        sigmas,
         admitted,
         places,
         scores,
@@ -188,6 +184,22 @@ def _found(
     tally.scanned += scanned
     tally.rescored += scored
     return _matches(snapshot, places[:found], scores[:found]) if found else []
+
+
+def _ground(
+    snapshot: Snapshot, projector: PrismProjector, width: int, top_k: int, *, exact: bool
+) -> tuple[Directory, npt.NDArray[np.int64], _Floats, int]:
+    """Give what a compiled query stands on.
+
+    Returns:
+        The directory; its table; the matrix, of no line to score every row; and how many matches
+        there can be.
+    """
+    directory = snapshot.directory
+    table = directory.table(snapshot)
+    coded = snapshot.projected and not exact
+    matrix = projector.matrix(width) if coded else _no_matrix(width)
+    return directory, table, matrix, top_k if top_k < snapshot.live_rows else snapshot.live_rows
 
 
 def _matches(snapshot: Snapshot, places: _Positions, scores: _Scores) -> list[Match]:
@@ -220,7 +232,9 @@ class _Search:
         tally: Tally,
     ) -> None:
         self._snapshot = snapshot
-        self._vector, self._top_k, self._threshold, self._admission, self._exact = question
+        self._vector, self._top_k, self._threshold, self._admission, self._exact, self._sigmas = (
+            question
+        )
         self._question = question
         self._projector = projector
         self._kernels = kernels
@@ -274,7 +288,7 @@ class _Search:
             return self._scored(projected=False)
         scores = self._scores(positions[first])
         kth = float(np.partition(scores, len(scores) - self._top_k)[-self._top_k])
-        sigmas = TOP_K_SIGMAS if kth > self._threshold else THRESHOLD_SIGMAS
+        sigmas = self._sigmas if kth > self._threshold else THRESHOLD_SIGMAS
         bar = self._bar(max(kth, self._threshold), sigmas, projected=projected)
         second = np.flatnonzero((estimates >= np.float32(bar)) & (estimates < cut))
         if len(first) + len(second) > max(most, first_round):
@@ -302,7 +316,9 @@ class _Search:
                 differing = plain.disagreements(chunk.codes, length, signs)
                 np.subtract(len(self._projected), differing, out=part)
             else:
-                scale = np.sqrt(chunk.squared_norms[:length] * np.float64(self._squared_norm))
+                # A row that was dead when it was saved is all zeros.
+                norms = np.maximum(chunk.squared_norms[:length], 1)
+                scale = np.sqrt(norms * np.float64(self._squared_norm))
                 np.divide(plain.estimate(chunk.rows, length, query), scale, out=part)
             if chunk.dead and self._admitted is None:
                 part[~chunk.living(length, self._snapshot.epoch)] = _HIDDEN

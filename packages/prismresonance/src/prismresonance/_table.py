@@ -7,8 +7,8 @@ A write goes through these steps under the lock, and a reader sees all of it or 
    leftovers that no snapshot publishes and the next write overwrites; row numbers are not reused.
 3. Stamp replaced or removed rows with the epoch to come: later than every snapshot out there.
 4. Publish: one reference is replaced.
-5. Bring the id map up to date. Until then the snapshot's `pending` speaks for it, also if an
-   interrupt ends the write here.
+5. Bring the id map up to date, if there is one yet. Until then the snapshot's `pending` speaks for
+   it, also if an interrupt ends the write here.
 6. Tidy: purge posting lists, rewrite at most one chunk.
 """
 
@@ -76,7 +76,7 @@ class RowTable:
         self.postings = Postings(fields)
         self._projector = projector
         self._lock = threading.Lock()
-        self._id_map: IdMap | None = IdMap()  # `None`: not needed yet, see `restored`
+        self._id_map: IdMap | None = None  # made when first needed: many never look up an id
         self._posted = True
         self._next_seq = 0
         self._next_id = 0
@@ -96,13 +96,13 @@ class RowTable:
     ) -> RowTable:
         """Make a table of full chunks, in order, with row numbers from 0 on.
 
-        The id map and the posting lists are made when they are first needed.
+        The posting lists too are made when they are first needed.
         """
         table = cls(projector, width=width, precision=precision, fields=fields)
         if not chunks:
             table._next_id = next_id
             return table
-        table._id_map, table._posted = None, False
+        table._posted = False
         table._next_seq = sum(chunk.length for chunk in chunks)
         table._next_id = next_id
         living = sum(chunk.length - chunk.dead for chunk in chunks)

@@ -18,7 +18,7 @@ from crash_folder import CrashFolder
 import prismresonance._table as table_module
 from prismresonance import InvalidVectorError, PrismProjector, WaveIndex
 from prismresonance._kernels import plain
-from prismresonance._search import Tally, search
+from prismresonance._search import TOP_K_SIGMAS, Tally, search
 from prismresonance._vectors import float_row
 
 PROJECTOR = PrismProjector(dim=8, tenant_id="t")
@@ -157,7 +157,7 @@ def test_a_reader_at_every_line_of_a_writer(write):
     index, before = filled()
     after = write(*filled())
     held = index._table.snapshot
-    question = (float_row(np.ones(WIDTH), width=WIDTH), 100, -2.0, None, False)
+    question = (float_row(np.ones(WIDTH), width=WIDTH), 100, -2.0, None, False, TOP_K_SIGMAS)
     passed = False
 
     def look(line: int) -> None:

@@ -11,6 +11,7 @@ from prismresonance import PrismProjector, WaveIndex
 from prismresonance._bar import full_width_bar
 from prismresonance._kernels.codes import LOW_SCALE, LOW_SLACK
 from prismresonance._kernels.scores import UNIT, low_bar
+from prismresonance.errors import InvalidArgumentError
 
 WIDTH = 384
 
@@ -62,6 +63,34 @@ def test_top_k_queries_on_sentence_like_data(corpus, top_k):
         for query in queries
     )
     assert found >= 0.99 * top_k * len(queries)
+
+
+@pytest.mark.parametrize("recall", [0.6, 0.84, 0.97, 0.999])
+def test_top_k_queries_keep_the_recall_asked_for(corpus, recall):
+    index, queries = corpus
+    found = sum(
+        len(found_by(index, query, 10, recall=recall) & found_by(index, query, 10, exact=True))
+        for query in queries
+    )
+    assert found >= recall * 10 * len(queries)
+
+
+def test_a_lower_recall_scores_fewer_rows(corpus):
+    index, queries = corpus
+    scored = []
+    for recall in (0.6, 0.999):
+        before = index.stats().rows_rescored
+        for query in queries:
+            assert len(index.query(query, 10, recall=recall)) == 10
+        index.query_many(queries, 10, recall=recall)
+        scored.append(index.stats().rows_rescored - before)
+    assert scored[0] < 0.7 * scored[1]
+
+
+@pytest.mark.parametrize("recall", [0.5, 1.0, 1, 0, float("nan"), "0.9", True, [0.9]])
+def test_a_recall_that_makes_no_sense_is_refused(corpus, recall):
+    with pytest.raises(InvalidArgumentError, match="recall"):
+        corpus[0].query(np.ones(WIDTH), recall=recall)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.85, 0.95])

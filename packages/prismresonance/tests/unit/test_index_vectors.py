@@ -224,6 +224,7 @@ def test_removed_vectors_are_released():
     random = np.random.default_rng(3)
     index.add_many(random.standard_normal((20_000, 128)))
     assert index.stats().projected
+    assert 19_999 in index  # makes the map of ids, as the removal would
     full = index.stats().size_bytes
     index.remove_many(range(0, 20_000, 5))
     assert index.stats().tombstones == 4_000

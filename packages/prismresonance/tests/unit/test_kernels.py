@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import prismresonance._index as index_module
-import prismresonance._search as search_module
 from prismresonance import PrismProjector, WaveIndex
 from prismresonance._kernels import plain
 from prismresonance._kernels.codes import LOW_SCALE, UNKNOWN, new_codes
 from prismresonance._kernels.compiled import CompiledKernels
 from prismresonance._kernels.compiler import Compiler
-from prismresonance._vectors import unit_row, unit_rows
+from prismresonance._vectors import TOPS, unit_row, unit_rows
 
 
 def until(condition, deadline_s: float = 60.0) -> None:
@@ -108,13 +107,15 @@ def test_an_index_answers_the_same_with_both(compiled, monkeypatch, tenant):
         {"top_k": 10, "where": {"group": 1}, "threshold": 0.5},
         {"top_k": 10, "exact": True},
     ]
-    monkeypatch.setattr(search_module, "TOP_K_SIGMAS", 4.0)  # neither misses a row by chance
     answers = {}
     for name, kernels in (("numpy", plain), ("numba", compiled)):
         compiler = Compiler(disabled=True)
         compiler.kernels = kernels
         monkeypatch.setattr(index_module, "COMPILER", compiler)
-        answers[name] = [index.query_many(queries, **form) for form in forms]
+        answers[name] = [
+            index.query_many(queries, recall=0.9999, **form)  # neither misses a row by chance
+            for form in forms
+        ]
     assert answers["numpy"] == answers["numba"]
 
 
@@ -140,6 +141,20 @@ def test_both_round_to_the_same_integers(compiled, seed, width, precision):
     room, norms = np.empty(source.shape, precision), np.empty(20, np.int32)
     bad = [kernels.quantise(source, room, norms, 127) for kernels in (plain, compiled)]
     assert bad == [int(np.flatnonzero(~np.isfinite(source).all(1) | ~source.any(1))[0])] * 2
+
+
+@pytest.mark.parametrize("precision", ["int16", "int8"])
+def test_both_round_rows_of_any_length_the_same(compiled, precision):
+    lengths = 10.0 ** np.arange(-35, 18)[:, None]
+    source = (np.random.default_rng(3).standard_normal((len(lengths), 50)) * lengths).astype("f4")
+    source[:, 7] = -5.0 * np.abs(source).max(axis=1)  # the greatest, and negative
+    found = []
+    for kernels in (plain, compiled):
+        rows, norms = np.empty(source.shape, precision), np.empty(len(source), np.int32)
+        assert kernels.quantise(source, rows, norms, TOPS[precision]) == -1
+        found.append(rows)
+    np.testing.assert_array_equal(*found)
+    assert (found[0][:, 7] == -127).all() == (precision == "int8")
 
 
 def test_other_types_are_an_error_not_a_compilation(compiled):

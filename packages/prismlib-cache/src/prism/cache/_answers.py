@@ -16,7 +16,7 @@ from itertools import product
 
 from prism.cache._language.antonyms import are_opposite
 from prism.cache._language.quantities import Quantity, unmatched
-from prism.cache._language.words import normalise, take_apart
+from prism.cache._language.words import analyse, normalise, take_apart
 
 __all__ = ["AnswerSketch", "compare", "readable", "say_the_same", "sketch"]
 
@@ -43,12 +43,14 @@ class AnswerSketch:
         numbers: Its amounts, dates and ids.
         polarity: Whether it begins with yes or no, and whether it is negated after that.
         words: Its content words, cut to stems.
+        echoes: Those of its numbers that its question has too.
     """
 
     digest: int
     numbers: tuple[Quantity, ...]
     polarity: tuple[str, bool]
     words: frozenset[str]
+    echoes: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def size_bytes(self) -> int:
@@ -56,7 +58,7 @@ class AnswerSketch:
         return 110 * len(self.words) + 200 * len(self.numbers)
 
 
-def sketch(text: str) -> AnswerSketch:
+def sketch(text: str, question: str = "") -> AnswerSketch:
     """Sketch an answer; of a long one the first 600 characters count."""
     opening = _YES_OR_NO.match(text)
     words = take_apart(text[opening.end() if opening else 0 :][:_MUCH_TEXT])
@@ -65,7 +67,13 @@ def sketch(text: str) -> AnswerSketch:
         numbers=words.numbers,
         polarity=(opening[1].lower() if opening else "", words.is_negated),
         words=words.content,
+        echoes=_echoes(words.numbers, question) if words.numbers else frozenset(),
     )
+
+
+def _echoes(numbers: tuple[Quantity, ...], question: str) -> frozenset[tuple[str, str]]:
+    asked = {number[:2] for number in analyse(question).numbers}
+    return frozenset(number[:2] for number in numbers if number[:2] in asked)
 
 
 def readable(text: str) -> str:
@@ -88,7 +96,8 @@ def compare(one: AnswerSketch, other: AnswerSketch, cosine: float | None = None)
     """
     if one.digest == other.digest:
         return True
-    if any(unmatched(one.numbers, other.numbers)) or not _are_near(one, other, cosine):
+    # The cheap look first: most pairs end there.
+    if not _are_near(one, other, cosine) or _differ_in_numbers(one, other):
         return False
     # Who agrees in several numbers hardly contradicts: a "do not hesitate" or an "open till 5" is a
     # wording then.
@@ -110,6 +119,19 @@ def _are_near(one: AnswerSketch, other: AnswerSketch, cosine: float | None) -> b
         return cosine >= _NEAR_IN_MEANING[shared]
     smaller, larger = sorted((one.words, other.words), key=len)
     return bool(smaller) and len(smaller & larger) >= _SHARED_WORDS * len(smaller)
+
+
+def _differ_in_numbers(one: AnswerSketch, other: AnswerSketch) -> bool:
+    """Tell whether one has a number that the other lacks.
+
+    One that only repeats the question ("charged twice") may be missing from the other; not if that
+    has another instead.
+    """
+    ours, theirs = unmatched(one.numbers, other.numbers)
+    if ours and theirs:
+        return True
+    echoes = one.echoes if ours else other.echoes
+    return any(number[:2] not in echoes for number in ours or theirs)
 
 
 def _deny_differently(one: AnswerSketch, other: AnswerSketch) -> bool:

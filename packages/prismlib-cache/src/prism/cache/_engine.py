@@ -30,6 +30,7 @@ from prism.cache._judging import Judge
 from prism.cache._learner import Learner
 from prism.cache._metrics import NOTHING_LEARNED, CacheMetrics, Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
+from prism.cache._reading import AnswerReader
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope, vouched_key
 from prism.cache._settings import CacheSettings
@@ -74,12 +75,13 @@ class Engine:
             settings, store=store, embedder=embedder.model_id, ledger=self._ledger, clock=clock
         )
         self._check_prices = PriceBook()
+        reader = AnswerReader(embedder)
         self._learner: Learner | None = None
         if settings.similarity_threshold is None and settings.learn:
             self._learner = Learner(
                 settings,
                 shelf=self._shelf,
-                embedder=embedder,
+                reader=reader,
                 judge=judge,
                 ledger=self._ledger,
                 check_prices=self._check_prices,
@@ -91,11 +93,12 @@ class Engine:
             settings,
             shelf=self._shelf,
             embedder=embedder,
+            reader=reader,
             rule_of=None if self._learner is None else self._learner.rule_of,
             rule_failed=self._rule_failed,
         )
         self._is_closed = False
-        hold_over_fork(self, self._ledger.lock, self._prices.lock, self._check_prices.lock)
+        hold_over_fork(self, *self._ledger.locks, *self._prices.locks, *self._check_prices.locks)
 
     def begin(
         self, scope: Scope, query: str, call_fn: Callable[[], object], options: AskOptions

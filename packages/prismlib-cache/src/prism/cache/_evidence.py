@@ -11,18 +11,79 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import mul
 
 from prism.cache._language.words import analyse
 
-__all__ = ["KINDS", "Kind", "Neighbourhood", "careful_weights", "measure"]
+__all__ = ["KINDS", "AnswerGroup", "Kind", "Neighbourhood", "careful_weights", "measure"]
 
 GAP_CAP = 0.1
-# Neighbours weigh e times less for each so much of cosine. Between a half and twice these the
-# results on BANKING77 and CLINC150 hardly move; the two together tell a dense crowd from a sparse.
-_NEAR = 0.04
+# Neighbours weigh e times less for each so much of cosine, or for half of it. Between a half and
+# twice these the results on BANKING77 and CLINC150 hardly move; the two together tell a dense crowd
+# from a sparse.
 _WIDE = 0.08
 # Of the group's members, those nearest: one chance likeness is common, three are not.
 _NEAREST = 3
+
+
+class AnswerGroup:
+    """What the neighbours say of one answer: the same for all candidates that have it.
+
+    Attributes:
+        is_same: For each neighbour whether it has this answer, in other words perhaps.
+        rival: Cosine of the best neighbour with another answer; `None` without one.
+        answer_gap: How much nearer to the question this answer is than any other; `None` if that
+            is not known.
+        nearest: Cosines of the neighbours with this answer, the nearest first.
+    """
+
+    __slots__ = ("_cosines", "_supports", "answer_gap", "is_same", "nearest", "rival")
+
+    def __init__(
+        self,
+        is_same: Sequence[bool],
+        cosines: Sequence[float],
+        answer_cosines: Sequence[float | None],
+    ) -> None:
+        """Measure in one walk. Cost: about 3 us for 16 neighbours.
+
+        Args:
+            is_same: See above.
+            cosines: Of all neighbours to the asked question, falling.
+            answer_cosines: Of all neighbours' answers to it; `None` where not known.
+        """
+        self.is_same = is_same
+        self.nearest: list[float] = []
+        self.rival: float | None = None
+        self._cosines = cosines
+        self._supports: tuple[float, float] | None = None
+        own = others = -math.inf
+        for same, cosine, answer_cosine in zip(is_same, cosines, answer_cosines, strict=True):
+            if same:
+                self.nearest.append(cosine)
+                if answer_cosine is not None and answer_cosine > own:
+                    own = answer_cosine
+            else:
+                if self.rival is None:
+                    self.rival = cosine
+                if answer_cosine is not None and answer_cosine > others:
+                    others = answer_cosine
+        is_known = own > -math.inf and others > -math.inf
+        self.answer_gap = own - others if is_known else None
+
+    @property
+    def supports(self) -> tuple[float, float]:
+        """Share of this answer's neighbours, where near ones count more: steeply, and less so."""
+        if self._supports is None:
+            top = self._cosines[0]
+            wide = [math.exp((cosine - top) / _WIDE) for cosine in self._cosines]
+            # Half the width squares each.
+            own = [share for share, same in zip(wide, self.is_same, strict=True) if same]
+            self._supports = (
+                sum(map(mul, own, own)) / sum(map(mul, wide, wide)),
+                sum(own) / sum(wide),
+            )
+        return self._supports
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,45 +93,25 @@ class Neighbourhood:
     Attributes:
         asked: The question.
         stored: The candidate's question.
-        place: The candidate's place among the neighbours.
-        cosines: Of all neighbours to the asked question, falling.
-        is_same: For each neighbour whether it has the candidate's answer, in other words perhaps.
-        answer_cosines: Of all neighbours' answers to the asked question; `None` where not known.
+        cosine: Of the two.
+        group: What the neighbours say of its answer.
     """
 
     asked: str
     stored: str
-    place: int
-    cosines: Sequence[float]
-    is_same: Sequence[bool]
-    answer_cosines: Sequence[float | None]
-
-    @property
-    def cosine(self) -> float:
-        """Of the candidate."""
-        return self.cosines[self.place]
+    cosine: float
+    group: AnswerGroup
 
     @property
     def gap(self) -> float | None:
         """The candidate's lead over the best neighbour with another answer; `None` without one."""
-        others = (c for c, same in zip(self.cosines, self.is_same, strict=True) if not same)
-        best = next(others, None)
-        return None if best is None else self.cosine - best
+        rival = self.group.rival
+        return None if rival is None else self.cosine - rival
 
     @property
     def answer_gap(self) -> float | None:
         """The same of its answer: how much nearer to the question than any other answer is."""
-        own = [
-            cosine
-            for cosine, same in zip(self.answer_cosines, self.is_same, strict=True)
-            if same and cosine is not None
-        ]
-        others = [
-            cosine
-            for cosine, same in zip(self.answer_cosines, self.is_same, strict=True)
-            if not same and cosine is not None
-        ]
-        return max(own) - max(others) if own and others else None
+        return self.group.answer_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +134,7 @@ class Kind:
 
 
 def measure(found: Neighbourhood, doubt: float) -> tuple[float, ...]:
-    """Measure all kinds, where `doubt` is the guards' largest penalty. Cost: about 40 us."""
+    """Measure all kinds, where `doubt` is the guards' largest penalty. Cost: about 15 us."""
     return tuple(kind.measure(found, doubt) for kind in KINDS)
 
 
@@ -119,24 +160,21 @@ def _answer_lead(found: Neighbourhood, _: float) -> float:
     return 0.0 if gap is None else max(-GAP_CAP, min(gap, GAP_CAP))
 
 
-def _support(width: float) -> Callable[[Neighbourhood, float], float]:
-    def support(found: Neighbourhood, _: float) -> float:
-        top = found.cosines[0]
-        shares = [math.exp((cosine - top) / width) for cosine in found.cosines]
-        own = sum(s for s, same in zip(shares, found.is_same, strict=True) if same)
-        return own / sum(shares)
+def _support(found: Neighbourhood, _: float) -> float:
+    return found.group.supports[0]
 
-    return support
+
+def _wide_support(found: Neighbourhood, _: float) -> float:
+    return found.group.supports[1]
 
 
 def _company(found: Neighbourhood, _: float) -> float:
-    nearest = [c for c, same in zip(found.cosines, found.is_same, strict=True) if same]
-    nearest = nearest[:_NEAREST]
+    nearest = found.group.nearest[:_NEAREST]
     return sum(nearest) / len(nearest)
 
 
 def _number(found: Neighbourhood, _: float) -> float:
-    return math.log(sum(found.is_same))
+    return math.log(len(found.group.nearest))
 
 
 def _overlap(found: Neighbourhood, _: float) -> float:
@@ -160,8 +198,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("answer lead", _answer_lead, careful=1.0, direction=1, scale=0.05),
     Kind("doubt", _doubt, careful=-1.0, direction=-1, scale=0.05),
     Kind("wide lead", _lead(2.5 * GAP_CAP), careful=0.0, direction=1, scale=0.1),
-    Kind("support", _support(_NEAR), careful=0.0, direction=1, scale=0.25),
-    Kind("wide support", _support(_WIDE), careful=0.0, direction=1, scale=0.25),
+    Kind("support", _support, careful=0.0, direction=1, scale=0.25),
+    Kind("wide support", _wide_support, careful=0.0, direction=1, scale=0.25),
     Kind("company", _company, careful=0.0, direction=1, scale=0.1),
     Kind("number", _number, careful=0.0, direction=1, scale=1.0),
     Kind("overlap", _overlap, careful=0.0, direction=1, scale=0.25),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -16,6 +16,7 @@ from prism.cache._calibration.rule import Rule
 from prism.cache._evidence import careful_weights
 from prism.cache._explanation import Explanation
 from prism.cache._guards import GUARDS, STRICT_GUARDS
+from prism.cache._reading import AnswerReader
 from prism.cache._scope import Scope, question_key, vouched_key
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Shelf
@@ -81,6 +82,7 @@ class Finder:
         settings: What the user chose.
         shelf: Where entries are.
         embedder: What makes vectors.
+        reader: What made vectors of answers.
         rule_of: Gives the rule in force for a family of scopes; the fixed one if `None`.
         rule_failed: Told of what an admission rule raised.
     """
@@ -91,11 +93,13 @@ class Finder:
         *,
         shelf: Shelf,
         embedder: Embedder,
+        reader: AnswerReader,
         rule_of: Callable[[bytes], Rule] | None = None,
         rule_failed: Callable[[Exception], object],
     ) -> None:
         self._shelf = shelf
         self._embedder = embedder
+        self._reader = reader
         # Asking a protocol at each question would take a tenth of the decision's time.
         self._is_selective = isinstance(embedder, SelectiveEmbedder)
         self._threshold = settings.similarity_threshold
@@ -158,9 +162,10 @@ class Finder:
         if finding.vector is None:
             return None
         finding.near = near = self._shelf.near(finding.vector, scope.key)
+        cosines = self._answer_cosines(question, finding.vector, near)
         candidates = [
-            Candidate(e.question, cosine, e.sketch, e.group, _cosine(e.meaning, finding.vector))
-            for e, cosine in near
+            Candidate(entry.question, cosine, entry.sketch, entry.group, answer_cosine)
+            for (entry, cosine), answer_cosine in zip(near, cosines, strict=True)
         ]
         rule = self._rule_of(scope.family)
         policy = Policy(rule, self._guards, self._threshold)
@@ -243,13 +248,29 @@ class Finder:
         vector: npt.NDArray[np.float32] = rows[0]
         return vector
 
-
-def _cosine(
-    meaning: npt.NDArray[np.float32] | None, vector: npt.NDArray[np.float32]
-) -> float | None:
-    if meaning is None or meaning.shape != vector.shape:
-        return None
-    return float(meaning @ vector)
+    def _answer_cosines(
+        self,
+        question: str,
+        vector: npt.NDArray[np.float32],
+        near: Sequence[tuple[Entry, float]],
+    ) -> list[float | None]:
+        """Compare the question with the answers, each in the space in which it was read."""
+        cosines: list[float | None] = [None] * len(near)
+        read: npt.NDArray[np.float32] | None = None
+        for place, (entry, _) in enumerate(near):
+            meaning = entry.meaning
+            if meaning is None:
+                continue
+            if meaning.shape == vector.shape:
+                cosines[place] = float(meaning @ vector)
+                continue
+            if read is None:
+                read = self._reader.question(question)
+                if read is None:
+                    break
+            if meaning.shape == read.shape:
+                cosines[place] = float(meaning @ read)
+        return cosines
 
 
 def _reason(finding: Finding) -> str:

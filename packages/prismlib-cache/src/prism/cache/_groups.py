@@ -49,8 +49,15 @@ class Groups(Generic[Member]):
         """Tell whether most of a sample of an entry's group say the same as something."""
         members = self._members.get(group.group, {group.key: group}).values()
         sample = [group, *islice((other for other in members if other is not group), _SAMPLE - 1)]
-        agreeing = sum(map(says_the_same, sample))
-        return 2 * agreeing >= len(sample) and agreeing > 0
+        needed = (len(sample) + 1) // 2
+        agreeing = 0
+        for left, member in zip(range(len(sample), 0, -1), sample, strict=True):
+            if agreeing + left < needed:
+                return False
+            agreeing += says_the_same(member)
+            if agreeing >= needed:
+                return True
+        return False
 
     def join(self, entries: Iterable[Member]) -> list[Member]:
         """Make one group of these entries' groups: the largest takes the others in.

@@ -12,10 +12,14 @@ is read without a lock. Nothing here can fail a question: failures are counted a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import random
+import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -25,22 +29,23 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from prism.cache._answers import AnswerSketch, compare, readable, sketch
+from prism.cache._answers import AnswerSketch, sketch
 from prism.cache._calibration.calibrator import Calibrator, is_checked
 from prism.cache._calibration.rule import Rule
 from prism.cache._call import Call
 from prism.cache._codec import EncodedAnswer
+from prism.cache._grouping import Grouping, unpacked_note
 from prism.cache._judging import Judge, ask_judge
 from prism.cache._metrics import Ledger
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
+from prism.cache._reading import AnswerReader
 from prism.cache._reply import Reply
 from prism.cache._settings import CacheSettings
-from prism.cache._shelf import GROUP_BYTES, Entry, Shelf, text_of
+from prism.cache._shelf import Entry, Shelf, text_of
 from prism.cache._threads import start_in_own_thread
 from prism.cache._verdict import Judgement
 from prism.cache._worker import Worker
 from prism.cache.store._notes import ENTRY_NOTE
-from prismresonance.embed import Embedder, SelectiveEmbedder
 
 __all__ = ["Again", "AgainAsync", "Learner"]
 
@@ -57,6 +62,17 @@ _STATE_NOTE = b"calibrator:"
 _FAMILIES = 128
 # Checks that may be with the model at a time: a slow model must not pile them up.
 _CHECKS_AT_ONCE = 2
+# Candidates whose evidence may wait for the learner, 400 bytes each: more than the calibrator's own
+# window of traffic would be forgotten at once.
+_SEEN = 1536
+# Hits alone move no bar; they are looked at so often, for the share of checks.
+_LOOK_EVERY = 512
+# Lessons that may wait for a judge, who may take a second for each. What comes when all places are
+# taken gets the place of one drawn at random: what is judged is recent, however far the judge is
+# behind, and which of the recent it is depends on nothing but the draw.
+_WAIT_FOR_JUDGE = 256
+# Entries that came too fast to be placed in groups, and are placed when there is time.
+_LEFT_OUT = 1024
 _SAVE_EVERY = 100
 _SAVE_AFTER_S = 30.0
 
@@ -65,8 +81,9 @@ _SAVE_AFTER_S = 30.0
 class _Family:
     """One family of scopes.
 
-    `requests` and `hits` are counted by questions, without a lock: a lost one only makes the
-    estimate higher. `unseen` are those that came while the learner was too busy to look at them.
+    `requests`, `hits` and `unseen` are counted by questions, without a lock: a lost one only makes
+    the estimate higher. Questions leave the evidence of their candidates in `seen`; when it
+    overflows, the oldest go and `unseen` tells how many.
     """
 
     calibrator: Calibrator
@@ -78,6 +95,47 @@ class _Family:
     hits: int = 0
     saved_labels: int = 0
     saved_at_s: float = field(default_factory=time.monotonic)
+    seen: deque[tuple[tuple[float, ...], bool]] = field(default_factory=lambda: deque(maxlen=_SEEN))
+
+    def leave(self, evidence: tuple[float, ...], *, served: bool) -> None:
+        """Leave a candidate's evidence for the learner. Takes no lock, well under a microsecond."""
+        if len(self.seen) == _SEEN:
+            self.unseen += 1
+        self.seen.append((evidence, served))
+
+    def take_in(self) -> None:
+        """Tell the calibrator what questions left."""
+        requests, unseen = self.requests, self.unseen
+        self.calibrator.count(requests - self.counted, unseen=unseen - self.unseen_counted)
+        self.counted, self.unseen_counted = requests, unseen
+        for _ in range(len(self.seen)):
+            evidence, served = self.seen.popleft()
+            self.calibrator.see(evidence, served=served)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """A fresh answer beside the stored one that nearly was or has been served.
+
+    Attributes:
+        name: Of the family.
+        call: The question.
+        entry: The fresh answer's own entry, while it is stored.
+        text: The fresh answer.
+        fresh: Its sketch.
+        meaning: Its vector.
+        reply: What a check brought; `None` of a miss.
+    """
+
+    name: bytes
+    family: _Family
+    call: Call
+    entry: Entry | None
+    text: str
+    fresh: AnswerSketch
+    meaning: npt.NDArray[np.float32] | None
+    loop: asyncio.AbstractEventLoop | None
+    reply: tuple[Reply[Any], EncodedAnswer] | None = None
 
 
 class Learner:
@@ -86,7 +144,7 @@ class Learner:
     Args:
         settings: What the user chose.
         shelf: Where entries are.
-        embedder: What makes vectors.
+        reader: What makes vectors of answers.
         judge: The user's judge, if any.
         ledger: Where things are counted.
         check_prices: Where the cost of checks is added up.
@@ -99,7 +157,7 @@ class Learner:
         settings: CacheSettings,
         *,
         shelf: Shelf,
-        embedder: Embedder,
+        reader: AnswerReader,
         judge: Judge | None,
         ledger: Ledger,
         check_prices: PriceBook,
@@ -109,7 +167,7 @@ class Learner:
     ) -> None:
         self._settings = settings
         self._shelf = shelf
-        self._embedder = embedder
+        self._reader = reader
         self._judge = judge
         self._ledger = ledger
         self._check_prices = check_prices
@@ -120,6 +178,15 @@ class Learner:
         self._families: dict[bytes, _Family] = {}
         self._experience = self._calibrator().rule
         self._saved: dict[bytes, bytes] = {}
+        self._grouping = Grouping(shelf, survive)
+        # `put` places entries in its caller's time, the worker in its own.
+        self._placing = threading.Lock()
+        self._waiting: deque[_Lesson] = deque()
+        self._left_out: deque[tuple[bytes, bytes, npt.NDArray[np.float32]]] = deque(
+            maxlen=_LEFT_OUT
+        )
+        self._is_judging = self._is_catching_up = False
+        self._draw = random.Random(0)  # noqa: S311  for nothing that must be hard to guess
         self._checks: set[Future[None] | asyncio.Task[None]] = set()
         with survive("learning"):
             self._recall()
@@ -142,28 +209,32 @@ class Learner:
             return
         family.requests += 1
         family.hits += 1
-        entry, judgement = found
+        family.leave(found[1].evidence, served=True)
+        if not family.hits % _LOOK_EVERY:
+            self._hand_in(lambda: self._update(call.scope.family, family))
         share = family.calibrator.rule.check_share
-        if not self._hand_in(lambda: self._see(family, judgement, served=True)):
-            family.unseen += 1
         if again is not None and share and is_checked(family.hits, share, family.seed):
-            self._check(family, call, entry, judgement, again)
+            self._check(family, call, again)
 
     def missed(self, call: Call, answer: EncodedAnswer) -> None:
         """Take in a miss and the fresh answer to it."""
-        family, loop = self._families.get(call.scope.family), _running_loop()
-        if family is None or call.finding.vector is None:
+        family, vector = self._families.get(call.scope.family), call.finding.vector
+        if family is None or vector is None:
             return
         family.requests += 1
+        if call.finding.best is not None:
+            family.leave(call.finding.best[1].evidence, served=False)
+        loop = _running_loop()
         if not self._hand_in(lambda: self._learn_from_miss(family, call, answer, loop)):
-            family.unseen += 1
+            self._left_out.append((call.finding.key, call.scope.key, vector))
 
     def stored(self, call: Call, answer: EncodedAnswer) -> None:
         """Take in an answer that came from elsewhere; at once, in the caller's time."""
         entry = self._shelf.entry(call.finding.key)
         if entry is not None and call.finding.vector is not None:
-            call.finding.near = self._shelf.near(call.finding.vector, call.scope.key)
-            self._understand(entry, self._meaning(text_of(answer)), call, None, verdict=None)
+            near = self._shelf.near(call.finding.vector, call.scope.key)
+            with self._placing:
+                self._grouping.place(entry, self._meaning(text_of(answer)), near)
 
     def reported(self, family: bytes, judgement: Judgement) -> None:
         """Take in that a user called a hit wrong."""
@@ -184,7 +255,11 @@ class Learner:
                     return False
                 except Exception:  # noqa: BLE001, S112  it was counted where it happened
                     continue
-        return self._worker.settle(until_s - time.monotonic())
+        while self._worker.settle(until_s - time.monotonic()):
+            # What was done meanwhile may have brought lessons before the judge.
+            if not self._is_judging:
+                return True
+        return False
 
     def gauges(self) -> dict[str, float | int | None]:
         """Give what metrics show: estimates are means over families, weighed by requests."""
@@ -211,6 +286,8 @@ class Learner:
         for check in list(self._checks):
             if isinstance(check, asyncio.Task) and not check.get_loop().is_closed():
                 check.get_loop().call_soon_threadsafe(check.cancel)
+        with self._survive("learning"), self._placing:
+            self._grouping.write()
         with self._survive("learning"):
             for name, family in list(self._families.items()):
                 if family.calibrator.labels != family.saved_labels:
@@ -250,15 +327,6 @@ class Learner:
             self._ledger.count("labels_dropped")
         return taken
 
-    def _count(self, family: _Family) -> None:
-        requests, unseen = family.requests, family.unseen
-        family.calibrator.count(requests - family.counted, unseen=unseen - family.unseen_counted)
-        family.counted, family.unseen_counted = requests, unseen
-
-    def _see(self, family: _Family, judgement: Judgement, *, served: bool) -> None:
-        self._count(family)
-        family.calibrator.see(judgement.evidence, served=served)
-
     def _learn_from_miss(
         self,
         family: _Family,
@@ -267,90 +335,112 @@ class Learner:
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
         text = text_of(answer)
-        meaning = self._meaning(text)
         entry = self._shelf.entry(call.finding.key)
-        fresh = entry.sketch if entry is not None else sketch(text)
+        if entry is not None and entry.answer.payload != answer.payload:
+            entry = None
+        fresh = entry.sketch if entry is not None else sketch(text, call.query)
+        lesson = _Lesson(
+            call.scope.family, family, call, entry, text, fresh, self._meaning(text), loop
+        )
+        waits = False
         found = call.finding.best
-        verdict = None
-        if found is not None:
-            verdict = self._is_right(call, text, fresh, meaning, found[0], loop)
-            self._see(family, found[1], served=False)
+        if found is None:
+            verdict = None
+        elif self._judge is None or fresh.digest == found[0].sketch.digest:
+            verdict = self._grouping.is_right(fresh, lesson.meaning, found[0])
         else:
-            self._count(family)
-        if entry is not None and entry.answer.payload == answer.payload:
-            self._understand(entry, meaning, call, found[0] if found else None, verdict=verdict)
-        if found is not None:
-            self._label(family, found[1], verdict=verdict, served=False)
-        self._update(call.scope.family, family)
-
-    def _understand(
-        self,
-        entry: Entry,
-        meaning: npt.NDArray[np.float32] | None,
-        call: Call,
-        candidate: Entry | None,
-        *,
-        verdict: bool | None,
-    ) -> None:
-        """Let an entry join the groups of its neighbours that say the same."""
-        self._shelf.understand(entry, entry.group, meaning)
-        seen: set[bytes] = {entry.group}
-        same = [entry]
-        for other, _ in call.finding.near:
-            if other.group in seen or other is entry:
-                continue
-            seen.add(other.group)
-            if other is candidate and verdict is not None:
-                joins = verdict
-            else:
-                joins = self._shelf.agrees(
-                    other, lambda member: _same(entry.sketch, meaning, member)
+            verdict, waits = None, True
+        if entry is not None:
+            near = call.finding.near
+            if waits and found is not None:
+                # Whether it belongs to the candidate's group is for the judge to say.
+                near = [each for each in near if each[0].group != found[0].group]
+            with self._placing:
+                self._grouping.place(
+                    entry, lesson.meaning, near, known=found and found[0], verdict=verdict
                 )
-            if joins:
-                same.append(other)
-        moved = self._shelf.join(same) if len(same) > 1 else []
-        notes = {
-            ENTRY_NOTE + each.key: each.group
-            + (b"" if each.meaning is None else each.meaning.astype("<f2").tobytes())
-            for each in {each.key: each for each in [entry, *moved]}.values()
-        }
-        with self._survive("store"):
-            self._shelf.link.note(notes)
+        if waits:
+            self._await_judge(lesson)
+        elif found is not None:
+            self._label(lesson, verdict=verdict)
+        self._update(lesson.name, family)
+        if self._left_out and not self._is_catching_up:
+            self._is_catching_up = self._worker.do(self._catch_up, even_if_full=True)
+        if self._worker.is_idle:
+            with self._placing:
+                self._grouping.write()
 
-    def _is_right(
-        self,
-        call: Call,
-        text: str,
-        fresh: AnswerSketch,
-        meaning: npt.NDArray[np.float32] | None,
-        candidate: Entry,
-        loop: asyncio.AbstractEventLoop | None,
-    ) -> bool | None:
-        """Tell whether the candidate's answer would have been right; `None` if that is unknown."""
-        if fresh.digest == candidate.sketch.digest:
-            return True
-        if self._judge is not None:
-            stored = text_of(candidate.answer)
-            with self._survive("judge"):
-                return ask_judge(self._judge, call.query, text, candidate.question, stored, loop)
-            return None
-        verdict = _compared(fresh, meaning, candidate)
-        if verdict is not False:
-            return verdict
-        return self._shelf.agrees(candidate, lambda member: _same(fresh, meaning, member))
+    def _await_judge(self, lesson: _Lesson) -> None:
+        """Let a lesson wait for the judge, or take a waiting one's place."""
+        if len(self._waiting) >= _WAIT_FOR_JUDGE:
+            self._ledger.count("labels_dropped")
+            self._waiting[self._draw.randrange(_WAIT_FOR_JUDGE)] = lesson
+        else:
+            self._waiting.append(lesson)
+        if not self._is_judging:
+            self._is_judging = self._worker.do(self._judge_next, even_if_full=True)
 
-    def _label(
-        self, family: _Family, judgement: Judgement, *, verdict: bool | None, served: bool
-    ) -> None:
-        if verdict is None:
-            self._ledger.count("unlabelled")
+    def _judge_next(self) -> None:
+        """Have one lesson judged, then let other work have its turn before the next."""
+        try:
+            self._judge_one(self._waiting.popleft())
+        finally:
+            self._is_judging = bool(self._waiting) and self._worker.do(
+                self._judge_next, even_if_full=True
+            )
+
+    def _judge_one(self, lesson: _Lesson) -> None:
+        found = lesson.call.finding.best
+        if found is None or self._judge is None:
             return
-        family.calibrator.learn(judgement.evidence, wrong=not verdict, served=served)
-        self._ledger.count("labels")
-        if served and not verdict:
-            self._ledger.count("checks_wrong")
+        candidate, verdict = found[0], None
+        with self._survive("judge"):
+            verdict = ask_judge(
+                self._judge,
+                lesson.call.query,
+                lesson.text,
+                candidate.question,
+                text_of(candidate.answer),
+                lesson.loop,
+            )
+        entry = lesson.entry
+        if verdict and entry is not None and self._shelf.entry(entry.key) is entry:
+            with self._placing:
+                self._grouping.join([entry, candidate])
+        self._label(lesson, verdict=verdict)
+        self._update(lesson.name, lesson.family)
+
+    def _catch_up(self) -> None:
+        """Place one entry that came too fast, then let other work have its turn before the next."""
+        try:
+            key, scope, vector = self._left_out.pop()
+            entry = self._shelf.entry(key)
+            if entry is not None and entry.meaning is None:
+                meaning = self._meaning(text_of(entry.answer))
+                near = self._shelf.near(vector, scope)
+                with self._placing:
+                    self._grouping.place(entry, meaning, near)
+        finally:
+            self._is_catching_up = bool(self._left_out) and self._worker.do(
+                self._catch_up, even_if_full=True
+            )
+
+    def _label(self, lesson: _Lesson, *, verdict: bool | None) -> None:
+        found, served = lesson.call.finding.best, lesson.reply is not None
+        if verdict is None or found is None:
+            self._ledger.count("unlabelled")
+        else:
+            lesson.family.take_in()
+            lesson.family.calibrator.learn(found[1].evidence, wrong=not verdict, served=served)
+            self._ledger.count("labels")
+            if served and not verdict:
+                self._ledger.count("checks_wrong")
+        if lesson.reply is not None and verdict is False:
+            # Whoever asks this again gets the answer to it.
+            self._store(lesson.call, *lesson.reply)
 
     def _update(self, name: bytes, family: _Family) -> None:
+        family.take_in()
         calibrator = family.calibrator
         calibrator.update()
         news = calibrator.labels - family.saved_labels
@@ -370,37 +460,18 @@ class Learner:
                 self._saved[name.removeprefix(_STATE_NOTE)] = value
             elif name.startswith(ENTRY_NOTE):
                 entry = self._shelf.entry(name.removeprefix(ENTRY_NOTE))
-                packed = value[GROUP_BYTES:]
-                if entry is not None and len(packed) in (0, 2 * self._embedder.dim):
-                    meaning = np.frombuffer(packed, dtype="<f2").astype(np.float32)
-                    self._shelf.understand(
-                        entry,
-                        value[:GROUP_BYTES],
-                        meaning if meaning.any() and np.isfinite(meaning).all() else None,
-                    )
+                if entry is not None:
+                    with contextlib.suppress(ValueError):
+                        note = unpacked_note(value, is_width=self._reader.knows)
+                        self._shelf.understand(entry, *note)
 
     def _meaning(self, text: str) -> npt.NDArray[np.float32] | None:
-        """Embed an answer; `None` if the embedder cannot read it or fails."""
-        read = readable(text)
-        if not read or (
-            isinstance(self._embedder, SelectiveEmbedder) and not self._embedder.reads(read)
-        ):
-            return None
+        """Read an answer; `None` if nothing can, or that fails."""
         with self._survive("learning"):
-            row = np.asarray(self._embedder.embed([read]), dtype=np.float32)
-            if row.shape == (1, self._embedder.dim) and np.isfinite(row).all():
-                meaning: npt.NDArray[np.float32] = row[0]
-                return meaning
+            return self._reader(text)
         return None
 
-    def _check(
-        self,
-        family: _Family,
-        call: Call,
-        entry: Entry,
-        judgement: Judgement,
-        again: Again | AgainAsync,
-    ) -> None:
+    def _check(self, family: _Family, call: Call, again: Again | AgainAsync) -> None:
         """Ask the model again, beside the caller, and compare."""
         if len(self._checks) >= _CHECKS_AT_ONCE:
             return
@@ -411,11 +482,7 @@ class Learner:
             reply, answer = answered
             self._note_cost(call, reply, answer)
             if answer is not None:
-                self._hand_in(
-                    lambda: self._learn_from_check(
-                        family, call, entry, judgement, reply, answer, loop
-                    )
-                )
+                self._hand_in(lambda: self._learn_from_check(family, call, reply, answer, loop))
 
         if loop is None or not asyncio.iscoroutinefunction(again):
 
@@ -440,19 +507,24 @@ class Learner:
         self,
         family: _Family,
         call: Call,
-        entry: Entry,
-        judgement: Judgement,
         reply: Reply[Any],
         answer: EncodedAnswer,
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
+        found = call.finding.best
+        if found is None:
+            return
         text = text_of(answer)
-        verdict = self._is_right(call, text, sketch(text), self._meaning(text), entry, loop)
-        self._label(family, judgement, verdict=verdict, served=True)
-        if verdict is False:
-            # Whoever asks this again gets the answer to it.
-            self._store(call, reply, answer)
-        self._update(call.scope.family, family)
+        fresh = sketch(text, call.query)
+        lesson = _Lesson(
+            call.scope.family, family, call, None, text, fresh, self._meaning(text), loop,
+            (reply, answer),
+        )  # fmt: skip
+        if self._judge is not None and fresh.digest != found[0].sketch.digest:
+            self._await_judge(lesson)
+            return
+        self._label(lesson, verdict=self._grouping.is_right(fresh, lesson.meaning, found[0]))
+        self._update(lesson.name, family)
 
     def _note_cost(self, call: Call, reply: Reply[Any], answer: EncodedAnswer | None) -> None:
         usage = reply.usage
@@ -465,20 +537,6 @@ class Learner:
             is_estimated=reply.usage is None,
             now=self._clock(),
         )
-
-
-def _same(fresh: AnswerSketch, meaning: npt.NDArray[np.float32] | None, other: Entry) -> bool:
-    return _compared(fresh, meaning, other) is True
-
-
-def _compared(
-    fresh: AnswerSketch, meaning: npt.NDArray[np.float32] | None, other: Entry
-) -> bool | None:
-    theirs = other.meaning
-    cosine = None
-    if meaning is not None and theirs is not None and meaning.shape == theirs.shape:
-        cosine = float(meaning @ theirs)
-    return compare(fresh, other.sketch, cosine)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

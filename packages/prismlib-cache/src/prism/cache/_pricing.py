@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
+from prism.cache._counting import Tally
 from prism.cache.errors import CacheConfigurationError
 
 __all__ = ["PriceBook", "Savings", "Usage", "estimate_tokens"]
@@ -86,29 +87,35 @@ class PriceBook:
     """Adds up what hits saved. Safe for threads."""
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self._notes = Tally[tuple[str, Usage, bool, int]]()
+        # Taken before that of the notes.
+        self._lock = threading.RLock()
         self._is_pricing = False
-        self._notes: Counter[tuple[str, Usage, bool, int]] = Counter()
         self._priced_hits = 0
         self._savings = Savings()
 
+    @property
+    def locks(self) -> tuple[Any, ...]:
+        """What must not be held by anybody while the process forks."""
+        return self._lock, self._notes.lock
+
     def note(self, model: str, usage: Usage, *, is_estimated: bool, now: float) -> None:
         """Note one hit that replaced a call to `model`. `now` is in seconds since the epoch."""
-        hour = int(now // _HOUR_S)
-        with self.lock:
-            self._notes[model, usage, is_estimated, hour] += 1
-            is_full = len(self._notes) >= _MANY_NOTES and not self._is_pricing
-            self._is_pricing |= is_full
+        self._notes.add((model, usage, is_estimated, int(now // _HOUR_S)))
+        if self._notes.kinds < _MANY_NOTES or self._is_pricing:
+            return
+        with self._lock:
+            is_full = not self._is_pricing
+            self._is_pricing = True
         if is_full:
             # Off the hot path: pricing 4,096 notes takes a third of a second.
             threading.Thread(target=self.savings, name="prism-cache-prices", daemon=True).start()
 
     def savings(self) -> Savings:
         """Price what was noted since the last call and give the sums."""
-        with self.lock:
-            notes, self._notes = self._notes, Counter()
+        notes = self._notes.take()
         priced = [(note, hits, _price(note[0], note[1], note[3])) for note, hits in notes.items()]
-        with self.lock:
+        with self._lock:
             self._is_pricing = False
             for (_, usage, is_estimated, _), hits, price in priced:
                 self._add(usage, hits, price, is_estimated=is_estimated)

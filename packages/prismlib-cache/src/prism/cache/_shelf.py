@@ -385,7 +385,7 @@ class Shelf:
                 )
             except CacheConfigurationError:
                 self._ledger.error("usage")
-        sketched = sketch(text_of(answer))
+        sketched = sketch(text_of(answer), record.question)
         return Entry(
             key=record.key,
             scope=record.scope,

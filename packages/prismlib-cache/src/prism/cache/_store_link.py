@@ -51,6 +51,11 @@ class StoreLink:
         """
         return 0 if self._store is None else self._store.put(self._tenant, record)
 
+    @property
+    def keeps_notes(self) -> bool:
+        """Whether there is a store that keeps notes."""
+        return isinstance(self._store, Notebook)
+
     def note(self, notes: Mapping[bytes, bytes]) -> None:
         """Keep what was learned, if the store keeps notes.
 

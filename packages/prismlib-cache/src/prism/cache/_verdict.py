@@ -28,7 +28,14 @@ from dataclasses import dataclass
 
 from prism.cache._answers import AnswerSketch, say_the_same
 from prism.cache._calibration.rule import Rule
-from prism.cache._evidence import GAP_CAP, KINDS, Neighbourhood, careful_weights, measure
+from prism.cache._evidence import (
+    GAP_CAP,
+    KINDS,
+    AnswerGroup,
+    Neighbourhood,
+    careful_weights,
+    measure,
+)
 from prism.cache._guards import Guard, Objection, objections
 
 __all__ = ["Candidate", "Judgement", "Policy", "Verdict", "judge"]
@@ -184,24 +191,22 @@ def _promising(
     """Give careful scores, places and surroundings of the candidates that can be the best."""
     cosines = [candidate.cosine for candidate in candidates]
     answer_cosines = [candidate.answer_cosine for candidate in candidates]
-    groups: list[tuple[int, list[bool]]] = []
+    groups: list[AnswerGroup] = []
     taken: list[int] = []
     found = []
     for place, candidate in enumerate(candidates):
-        number = next((n for n, (_, is_same) in enumerate(groups) if is_same[place]), None)
+        number = next((n for n, group in enumerate(groups) if group.is_same[place]), None)
         if number is None:
             if len(groups) == _GROUPS and not everything:
                 continue
             number = len(groups)
-            groups.append((place, [candidate.says_the_same_as(other) for other in candidates]))
+            is_same = [candidate.says_the_same_as(other) for other in candidates]
+            groups.append(AnswerGroup(is_same, cosines, answer_cosines))
             taken.append(0)
         if taken[number] == _OF_A_GROUP and not everything:
             continue
         taken[number] += 1
-        is_same = groups[number][1]
-        neighbourhood = Neighbourhood(
-            asked, candidate.question, place, cosines, is_same, answer_cosines
-        )
+        neighbourhood = Neighbourhood(asked, candidate.question, candidate.cosine, groups[number])
         gap, answer_gap = neighbourhood.gap, neighbourhood.answer_gap
         careful = (
             _WEIGHT["cosine"] * candidate.cosine

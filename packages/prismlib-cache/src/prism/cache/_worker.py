@@ -52,6 +52,11 @@ class Worker:
                 return False
         return True
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no piece waits, beside one that is perhaps being done."""
+        return self._queue.empty()
+
     def settle(self, timeout_s: float) -> bool:
         """Wait until what was handed in before is done; tell whether it is."""
         done = threading.Event()

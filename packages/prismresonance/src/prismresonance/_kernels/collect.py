@@ -14,10 +14,27 @@ from prismresonance._kernels.places import CODES, DIED, LENGTH, ROW_BITS, START
 from prismresonance._kernels.ranges import fetch_range, ranges_of
 from prismresonance._kernels.signs import next_block
 
-__all__ = ["collect", "is_admitted"]
+__all__ = ["collect", "is_admitted", "shown_at"]
 
 _Bytes = npt.NDArray[np.uint8]
 _Places = npt.NDArray[np.int64]
+
+
+@part
+def shown_at(directory: npt.NDArray[np.int64], chunk: int, admitted: _Bytes) -> int:
+    """Give the address of a chunk's part of the bytes that say what `where` admits.
+
+    Args:
+        directory: The chunks.
+        chunk: Which.
+        admitted: A byte for each row of all chunks; empty for no `where`.
+
+    Returns:
+        The address; 0 for no `where`.
+    """
+    if admitted.shape[0] == 0:
+        return 0
+    return int(admitted.ctypes.data + directory[chunk, START])
 
 
 @part
@@ -28,8 +45,7 @@ def is_admitted(died: int, row: int, epoch: int, admitted: int) -> bool:
         died: Address of the chunk's `died_at`; 0 when all its rows are alive.
         row: The row.
         epoch: The snapshot's.
-        admitted: Address of the chunk's part of the bytes that say what `where` admits; 0 for no
-            `where`.
+        admitted: From `shown_at`.
     """
     if admitted != 0:
         return int(lanes.int8_at(admitted, row)) != 0
@@ -91,9 +107,7 @@ def collect(
     level, count, above, closed, scanned = bar, 0, 0, 0, 0
     for chunk in range(directory.shape[0]):
         length, codes = directory[chunk, LENGTH], directory[chunk, CODES]
-        died, shown = directory[chunk, DIED], 0
-        if admitted.shape[0]:
-            shown = admitted.ctypes.data + directory[chunk, START]
+        died, shown = directory[chunk, DIED], shown_at(directory, chunk, admitted)
         ranges = ranges_of(directory, chunk, direction, reach)
         for number in range(ranges.shape[0]):
             block, blocks = ranges[number, 0] - 1, ranges[number, 1]

@@ -18,7 +18,7 @@ from numba.core import caching
 from prismresonance._kernels import find as find_source
 from prismresonance._kernels import row_map
 from prismresonance._kernels import rows as rows_source
-from prismresonance._kernels.parts import source_of
+from prismresonance._kernels.parts import MAY_REORDER, source_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ _SOURCES: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
         tuple(types.void(rows, _I8, _I2, _F8) for rows in (_WORDS, _BYTES)),
     ),
     "quantise": (
-        rows_source.quantise,
+        source_of(rows_source.quantise),
         tuple(_N(_FLOATS, rows, _I4, _N) for rows in (_WORDS, _BYTES)),
     ),
     "encode": (rows_source.encode, (types.void(_FLOATS, _CODES, _BYTES, _N),)),
@@ -103,12 +103,11 @@ _PARTS: tuple[tuple[Any, Any], ...] = (
 )  # fmt: skip
 """Parts of `find` to compile in steps of their own, so that none takes long."""
 
-# The parts of `find` say for themselves where it is right. Integers have no rounding to reorder,
-# and the sums of `quantise` decide what is stored.
+# The parts of `find` say for themselves where it is right. Integers have no rounding to reorder.
 _FAST: dict[Callable[..., Any], bool | set[str]] = {
     source_of(find_source.find): False,
     source_of(find_source.find_many): False,
-    rows_source.quantise: {"reassoc", "contract"},
+    source_of(rows_source.quantise): MAY_REORDER,
     rows_source.exact: False,
 }
 _NO_LOW = np.empty((0, 1), np.int8)

@@ -4,9 +4,8 @@ States: numpy (nothing wanted yet) -> compiling -> numba or failed; or disabled 
 numba, failed or disabled, nothing changes any more.
 
 Compilation runs in steps of up to about two seconds. Between two steps it is safe to fork and to
-end the interpreter, so both wait for the current step: a process forked in the middle of one would
-inherit locks that nobody will ever release, and LLVM must not run while the process takes itself
-down.
+end the interpreter, so both wait for the current step: the fork at the gate, and the end because
+LLVM must not run while the process takes itself down.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
+from prismresonance._fork_gate import FORK_GATE
 from prismresonance._kernels import plain
 from prismresonance._kernels.interface import Kernels
 
@@ -57,7 +57,6 @@ class Compiler:
         self.state = "disabled" if disabled else "numpy"
         self._steps = steps
         self._start_lock = threading.Lock()
-        self._step_lock = threading.Lock()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -81,29 +80,22 @@ class Compiler:
         if self._thread is not None and self._thread.is_alive():
             self._thread.join(_EXIT_WAIT_S)
 
-    def before_fork(self) -> None:
-        """Wait for the current step; holds up the next."""
-        self._start_lock.acquire()
-        self._step_lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """Go on."""
-        self._step_lock.release()
-        self._start_lock.release()
-
     def after_fork_in_child(self) -> None:
-        """Go on; the thread did not come along, so the next need starts another."""
+        """Start afresh: the thread did not come along, so the next need starts another."""
+        self._start_lock = threading.Lock()
+        self._thread = None
         if self.state == "compiling":
             self.state = "numpy"
-        self._thread = None
-        self.after_fork_in_parent()
 
     def _run(self) -> None:
         steps = self._steps()
         try:
             while not self._stopping:
-                with self._step_lock:
+                FORK_GATE.enter()
+                try:
                     kernels = next(steps)
+                finally:
+                    FORK_GATE.leave()
                 if kernels is not None:
                     self.kernels = kernels
                     self.state = "numba"
@@ -119,8 +111,4 @@ COMPILER = Compiler(disabled=os.environ.get("PRISM_NO_JIT", "0") not in ("", "0"
 
 atexit.register(COMPILER.stop)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=COMPILER.before_fork,
-        after_in_parent=COMPILER.after_fork_in_parent,
-        after_in_child=COMPILER.after_fork_in_child,
-    )
+    os.register_at_fork(after_in_child=COMPILER.after_fork_in_child)

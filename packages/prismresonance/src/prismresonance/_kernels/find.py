@@ -16,14 +16,12 @@ happens to 1.5e-3 of the rows exactly at the bar at 3 sigmas and to 1.4e-5 at 4.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import numpy.typing as npt
 
 from prismresonance._kernels import lanes
 from prismresonance._kernels.codes import MAX_CODED
-from prismresonance._kernels.collect import collect, is_admitted
+from prismresonance._kernels.collect import collect, is_admitted, shown_at
 from prismresonance._kernels.parts import part, summing_part
 from prismresonance._kernels.places import (
     CODES,
@@ -37,6 +35,7 @@ from prismresonance._kernels.places import (
 )
 from prismresonance._kernels.ranges import fetch_range, fill_reach, ranges_of, reach_in
 from prismresonance._kernels.ranking import offer, settle
+from prismresonance._kernels.rows import quantise
 from prismresonance._kernels.scores import (
     UNIT,
     cosine,
@@ -65,24 +64,7 @@ _COLLECTED_AT_BAR = 2048
 _FIRST = 64  # rows to score before the k-th best score is taken for a bar
 _BATCH = 128  # rows between two looks at the k-th best score
 _DENSE_FROM = 4096  # rows to visit before asking whether reading all in order would be faster
-
-
-@part
-def _quantised(vector: _Floats, unit: _Integers) -> float:
-    """As `rows.quantise` for one row; gives its squared length, 0 if it has no direction."""
-    total = 0.0
-    for column in range(vector.shape[0]):
-        component = np.float64(vector[column])
-        total += component * component
-    if not 0.0 < total < math.inf:
-        return 0.0
-    scale = np.float64(np.float32(UNIT / math.sqrt(total)))
-    norm = 0
-    for column in range(vector.shape[0]):
-        rounded = np.int32(np.rint(np.float64(vector[column]) * scale))
-        unit[column] = rounded
-        norm += int(rounded) * int(rounded)
-    return float(norm)
+_TOP = int(UNIT)
 
 
 @summing_part
@@ -93,17 +75,6 @@ def _project(matrix: npt.NDArray[np.float32], query: _Floats, projected: _Floats
         for column in range(width):
             total += matrix[line, column] * query[column]
         projected[line] = total
-
-
-@part
-def _direction(projected: _Floats, direction: _Integers) -> None:
-    total = 0.0
-    for column in range(projected.shape[0]):
-        component = np.float64(projected[column])
-        total += component * component
-    scale = UNIT / math.sqrt(total) if total > 0.0 else 0.0
-    for column in range(projected.shape[0]):
-        direction[column] = np.int32(np.rint(np.float64(projected[column]) * scale))
 
 
 @part
@@ -130,9 +101,7 @@ def all_rows(
     for chunk in range(directory.shape[0]):
         rows, norms = directory[chunk, ROWS], directory[chunk, NORMS]
         ranks = directory[chunk, RANKS]
-        died, shown = directory[chunk, DIED], 0
-        if admitted.shape[0]:
-            shown = admitted.ctypes.data + directory[chunk, START]
+        died, shown = directory[chunk, DIED], shown_at(directory, chunk, admitted)
         for row in range(directory[chunk, LENGTH]):
             multiplied = float(product(rows + line_bytes * row, query_at, width, row_bytes))
             own = float(lanes.int32_at(norms, row))
@@ -235,9 +204,7 @@ def rest(
     last, visited, offered, known = directory.shape[0] - 1, 0, 0, scored
     for chunk in range(directory.shape[0]):
         length, codes = directory[chunk, LENGTH], directory[chunk, CODES]
-        died, shown = directory[chunk, DIED], 0
-        if admitted.shape[0]:
-            shown = admitted.ctypes.data + directory[chunk, START]
+        died, shown = directory[chunk, DIED], shown_at(directory, chunk, admitted)
         ranges = ranges_of(directory, chunk, direction, reach)
         for number in range(ranges.shape[0]):
             block, blocks = ranges[number, 0] - 1, ranges[number, 1]
@@ -315,9 +282,10 @@ def find(
     """
     dim, width = matrix.shape
     query = np.empty(width, np.int16)
-    squared_norm = _quantised(vector, query)
-    if squared_norm == 0.0:
+    norms = np.empty(1, np.int32)
+    if quantise(vector.reshape((1, width)), query.reshape((1, width)), norms, _TOP) >= 0:
         return -1, 0, 0
+    squared_norm = float(norms[0])
     if dim == 0:
         held, scored = all_rows(
             query, squared_norm, row_bytes, directory, epoch, threshold, threshold, admitted,
@@ -337,7 +305,8 @@ def find(
     weights = np.empty(coded, np.int64)
     tables = np.empty(coded // 4 * 16, np.uint8)
     _project(matrix, unit, projected)
-    _direction(projected, direction)
+    if quantise(projected.reshape((1, dim)), direction.reshape((1, dim)), norms, _TOP) >= 0:
+        direction[:] = 0  # the matrix sends the query to zero
     quantised_weights(projected, weights)
     fill_tables(projected, weights, tables)
     least = sign_bar(threshold, threshold_sigmas, projected, weights, width)

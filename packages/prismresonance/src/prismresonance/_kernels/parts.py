@@ -11,11 +11,12 @@ from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["part", "source_of", "summing_part"]
+__all__ = ["MAY_REORDER", "part", "source_of", "summing_part"]
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
-_MAY_REORDER = {"reassoc", "contract", "nsz"}
+MAY_REORDER = {"reassoc", "contract", "nsz"}
+"""What of floating-point arithmetic LLVM may change where a sum may be taken in any order."""
 
 
 def part(function: _Function) -> _Function:
@@ -29,7 +30,7 @@ def summing_part(function: _Function) -> _Function:
     The result has the same bits where no addition rounds (see `_vectors`), and is an estimate
     elsewhere. Divisions and roots stay exact.
     """
-    return cast("_Function", cast("Any", numba.njit)(fastmath=_MAY_REORDER)(function))
+    return cast("_Function", cast("Any", numba.njit)(fastmath=MAY_REORDER)(function))
 
 
 def source_of(declared: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,32 +1,62 @@
 """Full rows as numba compiles them: rounding them to integers, and their exact products.
 
-This module imports no numba: `compiled` compiles these functions when it is time.
+Importing this module imports numba; only `compiled` and the kernels it compiles do.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
+
+from prismresonance._kernels.codes import LOW_SCALE, UNKNOWN
+from prismresonance._kernels.parts import part, summing_part
 
 __all__ = ["encode", "exact", "quantise"]
 
 _Integers = npt.NDArray[np.int16] | npt.NDArray[np.int8]
 
+_BYTE_TOP = 127
+_UNSIGNED = np.int32(0x7FFFFFFF)
+_FRACTION = np.int32(0x7FFFFF)
+_FRACTION_BITS = 23  # of IEEE 754's 32-bit numbers
+_BYTE_LIMIT = np.int32(_BYTE_TOP)  # as integers the loop becomes vector code
 
+
+@part
+def _peak(source: npt.NDArray[np.float32], row: int) -> float:
+    """Give the size of the greatest component of a finite row.
+
+    The bits of floats without a sign ascend as the floats do, and the greatest integer is found by
+    vector code; that of floats is not, because of NaN.
+    """
+    bits = source.view(np.int32)
+    peak = np.int32(0)
+    for column in range(source.shape[1]):
+        peak = max(peak, bits[row, column] & _UNSIGNED)
+    exponent, fraction = int(peak >> _FRACTION_BITS), peak & _FRACTION
+    if exponent == 0:
+        return math.ldexp(float(fraction), -149)
+    return math.ldexp(float(fraction | (_FRACTION + 1)), exponent - 150)
+
+
+@summing_part
 def quantise(
     source: npt.NDArray[np.float32], rows: _Integers, squared_norms: npt.NDArray[np.int32], top: int
 ) -> int:
     """Round rows to integers; as `plain.quantise`."""
     width = source.shape[1]
     for row in range(source.shape[0]):
-        total, peak = 0.0, 0.0
+        total = 0.0
         for column in range(width):
             component = np.float64(source[row, column])
             total += component * component
-            peak = max(peak, abs(component))
         if not 0.0 < total < np.inf:
             return row
-        scale = np.float64(np.float32(top / (peak if top == 127 else np.sqrt(total))))
+        size = _peak(source, row) if top == _BYTE_TOP else np.sqrt(total)
+        # As float32 the scale hardly depends on the order in which the squares were added.
+        scale = np.float64(np.float32(top / size))
         norm = np.int64(0)
         for column in range(width):
             rounded = np.int32(np.rint(np.float64(source[row, column]) * scale))
@@ -58,14 +88,14 @@ def encode(
         for column in range(dim):
             total += products[number, column] * products[number, column]
         length = np.sqrt(total)
-        scale = np.float32(254.0) / (length if length > np.float32(0.0) else np.float32(1.0))
-        peak = np.float32(0.0)
+        scale = np.float32(LOW_SCALE) / (length if length > np.float32(0.0) else np.float32(1.0))
+        peak = np.int32(0)
         for column in range(dim):
-            scaled = np.rint(products[number, column] * scale)
-            peak = max(peak, abs(scaled))
-            low[row, column] = np.int32(min(max(scaled, np.float32(-127.0)), np.float32(127.0)))
-        if peak > np.float32(127.0):
-            low[row, 0] = -128
+            whole = np.int32(np.rint(products[number, column] * scale))
+            peak = max(peak, abs(whole))
+            low[row, column] = min(max(whole, -_BYTE_LIMIT), _BYTE_LIMIT)
+        if peak > _BYTE_LIMIT:
+            low[row, 0] = UNKNOWN
 
 
 def exact(

@@ -189,14 +189,34 @@ class TestSavedInSmallParts(SavedMachine.TestCase):
     def setUp(self) -> None:
         self.patch = pytest.MonkeyPatch()
         self.addCleanup(self.patch.undo)
-        self.patch.setattr(table_module, "_FIRST_CAPACITY", 2)
-        self.patch.setattr(table_module, "_CHUNK_BYTES", 8 * 4 * (WIDTH + 8))
-        self.patch.setattr(table_module, "_COPY_BYTES", 4 * 4 * (WIDTH + 8))
-        self.patch.setattr(table_module, "_DEAD_ROWS", 1)
-        self.patch.setattr(table_module, "FULL_SCAN_ELEMENTS", 40 * WIDTH)
-        self.patch.setattr(content_module, "PART_BYTES", 16 * 3 * WIDTH)
-        self.patch.setattr(arranger_module, "ARRANGE_FROM", 60)
-        self.patch.setattr(arranger_module, "ARRANGED_ROWS", 30)
+        small_parts(self.patch)
+
+
+def small_parts(patch: pytest.MonkeyPatch) -> None:
+    """Make chunks and files of a few rows, and cells from 60 rows on."""
+    patch.setattr(table_module, "_FIRST_CAPACITY", 2)
+    patch.setattr(table_module, "_CHUNK_BYTES", 8 * 4 * (WIDTH + 8))
+    patch.setattr(table_module, "_COPY_BYTES", 4 * 4 * (WIDTH + 8))
+    patch.setattr(table_module, "_DEAD_ROWS", 1)
+    patch.setattr(table_module, "FULL_SCAN_ELEMENTS", 40 * WIDTH)
+    patch.setattr(content_module, "PART_BYTES", 16 * 3 * WIDTH)
+    patch.setattr(arranger_module, "ARRANGE_FROM", 60)
+    patch.setattr(arranger_module, "ARRANGED_ROWS", 30)
+
+
+def test_rows_that_were_dead_when_saved_have_no_length(monkeypatch):
+    small_parts(monkeypatch)
+    CrashFolder().install(monkeypatch)
+    index = WaveIndex(PROJECTOR)
+    index.add_many(np.random.default_rng(0).standard_normal((60, WIDTH)))
+    index._arranger.want()
+    settled(index)
+    assert index.stats().cells
+    index.remove(0)
+    index.save("folder")
+    again = WaveIndex.open("folder")
+    assert again.stats().cells
+    assert seen(again) == seen(index)  # without a warning of 0 / 0
 
 
 @pytest.mark.usefixtures("only_compiled")

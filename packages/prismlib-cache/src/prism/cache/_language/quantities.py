@@ -295,6 +295,8 @@ def unmatched(
     An amount without unit is the same amount with any. What is not certain counts only against
     something of its kind. Cost: O(how many), and the product of what is left.
     """
+    if ours == theirs:
+        return [], []
     have = Counter(other[:2] for other in theirs)
     left = []
     for one in ours:
