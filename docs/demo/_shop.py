@@ -52,7 +52,11 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         # As root the server runs as another user, who must be able to reach its folder below ours.
         folder.chmod(0o711)
-        self._server = LocalPostgres(find_postgres(_VERSION), folder=folder / "pg")
+        # A commit waits for its flush, as everywhere: changes are sent only once they are flushed,
+        # which the server otherwise does each 200 ms.
+        self._server = LocalPostgres(
+            find_postgres(_VERSION), folder=folder / "pg", settings={"synchronous_commit": "on"}
+        )
 
     def open(self, *, rows: int, seed: int) -> Self:
         """Start the server and fill the table."""
