@@ -1,6 +1,7 @@
 """Check or set the one version that all distributions share.
 
     python tools/versions.py check
+    python tools/versions.py show
     python tools/versions.py set 1.2.0
 
 `check` exits with 1 and one line for each place that disagrees: the version of each member, the
@@ -79,6 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("check", help="tell every place that disagrees; exit 1 if there is one")
+    commands.add_parser("show", help="print the version")
     setter = commands.add_parser("set", help="write one version everywhere")
     setter.add_argument("version", help="such as 1.2.0 or 1.2.0.dev1")
     arguments = parser.parse_args()
@@ -87,6 +89,9 @@ def main() -> int:
             parser.error(f"{arguments.version!r} is not a version such as 1.2.0 or 1.2.0.dev1")
         set_version(arguments.version)
         subprocess.run(["hatch", "env", "prune"], cwd=ROOT, check=True)
+    if arguments.command == "show":
+        print(next(tomllib.loads(f.read_text())["project"]["version"] for f in members().values()))
+        return 0
     for problem in problems():
         print(problem, file=sys.stderr)
     return 1 if problems() else 0

@@ -1,108 +1,140 @@
-"""Show what the cache does with a support FAQ: `hatch run demo`, or `python docs/demo`."""
+"""Show what PrismLib does, live and offline: `hatch run demo`, or `python docs/demo`."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import signal
 import sys
-import tempfile
 import time
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from _acts import ask_at_once, explain, restart, serve
-from _faq import Faq, load
-from _mock_llm import MockLLM
-from _report import as_json, milliseconds, plain_table, possible_line, wrong_lines
-from _support import MODEL, PASTE, Support
-from _traffic import requests
-from _views import LiveView, PlainView, SilentView, View, table
+from _cache_acts import show_cache
+from _replica import PASTE_DRIVER, PASTE_WRAPPER
+from _rows_acts import show_rows
+from _rows_views import LiveRowsView, PlainRowsView, SilentRowsView
+from _support import PASTE
+from _views import LiveView, PlainView, SilentView
+from _wrapper_process import WrapperFailedError
+from prism.ffi import PrismDriverError
+from prism.wrapper.errors import WrapperError
+
+if TYPE_CHECKING:
+    from _rows_views import RowsView
+    from _views import View
 
 DESCRIPTION = """\
-Streams a support FAQ through PrismCache and, beside it, through a dict of exact texts.
-The questions are paraphrases and look-alikes: other numbers, negations, opposites, swapped
-directions. The model is a mock that waits and answers from the FAQ; nothing leaves this machine,
-and no API key is needed. A wrong hit is known from the labels of the FAQ and is shown as such.
+Two parts, each of which can be had alone.
+
+cache: streams a support FAQ through PrismCache and, beside it, through a dict of exact texts. The
+questions are paraphrases and look-alikes: other numbers, negations, opposites, swapped directions.
+The model is a mock that waits and answers from the FAQ. A wrong hit is known from the labels of the
+FAQ and is shown as such.
+
+rows: starts a PostgreSQL 18 in a temporary folder with a table of products, the real prism-wrapper
+as a process, and a PrismDriver in this one. Rows change, also in transactions that are rolled back;
+the wrapper is killed and comes back. The replica is compared with what the database says, row for
+row.
+
+Nothing leaves this machine, no API key is needed, and at the end no process and no file is left.
 """
 
 EPILOG = """\
+exit codes: 0 done, 1 the replica was not equal to the table or a part did not start, 130 Ctrl-C
+
 examples:
   python docs/demo                        the live view
+  python docs/demo --only rows            one part alone
   python docs/demo --plain | tee log      plain lines, also chosen by itself without a terminal
-  python docs/demo --seed 2               another shop: other questions are popular
-  python docs/demo --questions 2000 --latency-ms 5
+  python docs/demo --seed 2               another shop: other questions are popular, other rows
+  python docs/demo --only cache --questions 2000 --latency-ms 5
+  python docs/demo --only rows --rows 20000 --seconds 30
   python docs/demo --json | python -m json.tool
 """
 
+PARTS = ("cache", "rows")
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the acts and return the exit code."""
+    """Run the parts and return the exit code."""
     options = _options(argv)
     console = _console(options)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(128 + signal.SIGTERM))
     try:
-        _run(console, options)
+        return _run(console, options)
     except KeyboardInterrupt:
         console.print("\nStopped. Nothing is left behind.")
         return 130
-    return 0
+    except (WrapperError, WrapperFailedError, PrismDriverError) as error:
+        print(f"python docs/demo: {error}", file=sys.stderr)
+        return 1
 
 
-def _run(console: Console, options: argparse.Namespace) -> None:
+def _run(console: Console, options: argparse.Namespace) -> int:
     start = time.perf_counter()
-    faq = load(Path(__file__).with_name("faq.toml"))
-    traffic = requests(faq, options.questions, seed=options.seed)
-    llm = MockLLM(faq, latency_s=options.latency_ms / 1000)
-    view = _view(console, options)
-    new_question = next(d.asked for d in reversed(faq.decisions) if d.expect == "miss")
-    paraphrase = next(d.asked for d in faq.decisions if d.expect == "hit")
-
-    with tempfile.TemporaryDirectory(prefix="prism-demo-") as folder:
-        path = Path(folder) / "answers.sqlite"
-        _introduce(console, faq, options)
-        loading = time.perf_counter()
-        with Support(path, llm) as support:
-            support.explain(paraphrase)
-            loaded_s = time.perf_counter() - loading
-            console.print(f"  embedding model loaded in {milliseconds(loaded_s)}")
-            _heading(console, f"1. {options.questions} questions")
-            board = serve(support, llm, traffic, view)
-            if options.plain:
-                console.print(plain_table(board))
-            else:
-                console.print(table(board))
-            console.print(possible_line(board))
-            for line in wrong_lines(board):
-                console.print(line, style="red")
-            _heading(console, "2. Three decisions, explained by cache.explain(question)")
-            told = explain(console, support, faq.decisions)
-            _heading(console, "3. The refused question, asked by eight people at once")
-            at_once = ask_at_once(console, support, llm, new_question)
-        _heading(console, "4. A restart: the cache is closed, a new one opens its file")
-        restarted = restart(console, path, llm, paraphrase)
+    parts = PARTS if options.only is None else (options.only,)
+    results: dict[str, object] = {}
+    is_equal = True
+    if "cache" in parts:
+        heading = Headings(console, "PrismCache on a support FAQ")
+        cache = show_cache(
+            console,
+            _view(console, options),
+            heading,
+            questions=options.questions,
+            latency_ms=options.latency_ms,
+            seed=options.seed,
+            is_plain=options.plain,
+        )
+        results["cache"] = cache.to_dict()
+    if "rows" in parts:
+        heading = Headings(console, "Rows of a PostgreSQL in this process")
+        rows = show_rows(
+            console,
+            _rows_view(console, options),
+            heading,
+            rows=options.rows,
+            seconds=options.seconds,
+            seed=options.seed,
+        )
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        results["rows"] = rows.to_dict()
+        is_equal = rows.equal
 
     seconds = time.perf_counter() - start
-    _heading(console, "5. Paste this into your own code")
-    console.print(PASTE)
+    heading = Headings(console, "Paste this into your own code")
+    if "cache" in parts:
+        heading("The cache")
+        console.print(PASTE)
+    if "rows" in parts:
+        heading("wrapper.toml, then: prism-wrapper check --config wrapper.toml, and without check")
+        console.print(PASTE_WRAPPER)
+        heading("The app")
+        console.print(PASTE_DRIVER)
+    if not is_equal:
+        console.print("NOT EQUAL: the replica was not the table; see above.", style="bold red")
     console.print(f"Done in {seconds:.0f} s. python docs/demo --help tells what else it can show.")
     if options.json:
-        print(as_json(board, told, at_once, restarted, seconds=seconds, seed=options.seed))
+        print(json.dumps({"seed": options.seed, "seconds": round(seconds, 2), **results}, indent=2))
+    return 0 if is_equal else 1
 
 
-def _introduce(console: Console, faq: Faq, options: argparse.Namespace) -> None:
-    texts = sum(len(entry.questions) for entry in faq.entries)
-    alike = sum(entry.family is not None for entry in faq.entries)
-    _heading(console, "PrismCache on a support FAQ")
-    console.print(
-        f"  {len(faq.entries)} answers, {texts} ways to ask for them; {alike} answers have"
-        " look-alikes.\n"
-        f"  The model is a MOCK: it waits {options.latency_ms:g} ms, words its answer anew and"
-        f" reports tokens,\n  priced as {MODEL}. Nothing leaves this machine. Seed {options.seed}."
-    )
+class Headings:
+    """Prints a title, and numbered headings below it."""
 
+    def __init__(self, console: Console, title: str) -> None:
+        self._console = console
+        self._count = 0
+        console.print()
+        console.print(title, style="bold magenta")
 
-def _heading(console: Console, text: str) -> None:
-    console.print()
-    console.print(text, style="bold cyan")
+    def __call__(self, text: str) -> None:
+        """Print the next heading."""
+        self._count += 1
+        self._console.print()
+        self._console.print(f"{self._count}. {text}", style="bold cyan")
 
 
 def _console(options: argparse.Namespace) -> Console:
@@ -127,6 +159,12 @@ def _view(console: Console, options: argparse.Namespace) -> View:
     return (PlainView if options.plain else LiveView)(console, options.questions)
 
 
+def _rows_view(console: Console, options: argparse.Namespace) -> RowsView:
+    if options.json:
+        return SilentRowsView()
+    return (PlainRowsView if options.plain else LiveRowsView)(console, options.seconds)
+
+
 def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python docs/demo",
@@ -134,16 +172,33 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--only", choices=PARTS, help="one part; both by default")
     parser.add_argument(
-        "--questions", type=_count, default=400, metavar="N", help="length of the stream (400)"
+        "--questions",
+        type=_count,
+        default=400,
+        metavar="N",
+        help="cache: length of the stream (400)",
     )
-    parser.add_argument("--seed", type=int, default=1, help="equal seeds give equal questions (1)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="equal seeds give equal questions and rows (1)"
+    )
     parser.add_argument(
         "--latency-ms",
         type=_milliseconds,
         default=40.0,
         metavar="MS",
-        help="how long the mock model waits for each answer (40)",
+        help="cache: how long the mock model waits for each answer (40)",
+    )
+    parser.add_argument(
+        "--rows", type=_count, default=2000, metavar="N", help="rows: products at the start (2000)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=_seconds,
+        default=8.0,
+        metavar="S",
+        help="rows: how long they change before the wrapper is killed (8)",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
@@ -166,6 +221,13 @@ def _milliseconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 10_000:
         raise argparse.ArgumentTypeError("must be 0 to 10000")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 3600:
+        raise argparse.ArgumentTypeError("must be 1 to 3600")
     return value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from _scoreboard import percentile
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from _scoreboard import Column, Outcome, Scoreboard
 
 __all__ = [
-    "as_json",
+    "as_dict",
     "head",
     "outcome_cells",
     "plain_table",
@@ -83,74 +82,63 @@ def wrong_lines(board: Scoreboard) -> list[str]:
     ]
 
 
-def as_json(
-    board: Scoreboard,
-    told: Sequence[Told],
-    at_once: AtOnce,
-    restarted: Restart,
-    *,
-    seconds: float,
-    seed: int,
-) -> str:
-    """Return everything as one JSON object, for machines."""
+def as_dict(
+    board: Scoreboard, told: Sequence[Told], at_once: AtOnce, restarted: Restart
+) -> dict[str, object]:
+    """Return everything for machines."""
     cache, exact = board.cache, board.exact
-    return json.dumps(
-        {
-            "seed": seed,
-            "questions": board.questions,
-            "seconds": round(seconds, 2),
-            "cache": {
-                "hits": cache.hits,
-                "possible_hits": board.possible,
-                "similar_hits": cache.similar_hits,
-                "wrong_hits": cache.wrong_hits,
-                "misses": cache.misses,
-                "guarded": cache.guarded,
-                "tokens_saved": cache.saved_tokens,
-                "cost_saved_usd": cache.saved_usd,
-                "latency_s": {
-                    "hit_p50": percentile(board.hit_latencies_s, 0.5),
-                    "hit_p95": percentile(board.hit_latencies_s, 0.95),
-                    "miss_p50": percentile(board.miss_latencies_s, 0.5),
-                    "miss_p95": percentile(board.miss_latencies_s, 0.95),
-                },
-            },
-            "dict": {
-                "hits": exact.hits,
-                "wrong_hits": exact.wrong_hits,
-                "misses": exact.misses,
-                "tokens_saved": exact.saved_tokens,
-                "cost_saved_usd": exact.saved_usd,
-            },
-            "wrong_hits": [
-                {
-                    "question": hit.question,
-                    "matched": hit.matched,
-                    "entry_id": hit.entry_id,
-                    "served_entry_id": hit.served_entry_id,
-                }
-                for hit in board.wrong
-            ],
-            "decisions": [
-                {
-                    "title": one.decision.title,
-                    "stored": one.decision.stored,
-                    "asked": one.decision.asked,
-                    "expected": one.decision.expect,
-                    "decision": one.kind,
-                    "reason": one.reason,
-                }
-                for one in told
-            ],
-            "at_once": {"people": at_once.people, "calls": at_once.calls},
-            "restart": {
-                "open_s": restarted.open_s,
-                "hit": restarted.hit,
-                "calls": restarted.calls,
+    return {
+        "questions": board.questions,
+        "cache": {
+            "hits": cache.hits,
+            "possible_hits": board.possible,
+            "similar_hits": cache.similar_hits,
+            "wrong_hits": cache.wrong_hits,
+            "misses": cache.misses,
+            "guarded": cache.guarded,
+            "tokens_saved": cache.saved_tokens,
+            "cost_saved_usd": cache.saved_usd,
+            "latency_s": {
+                "hit_p50": percentile(board.hit_latencies_s, 0.5),
+                "hit_p95": percentile(board.hit_latencies_s, 0.95),
+                "miss_p50": percentile(board.miss_latencies_s, 0.5),
+                "miss_p95": percentile(board.miss_latencies_s, 0.95),
             },
         },
-        indent=2,
-    )
+        "dict": {
+            "hits": exact.hits,
+            "wrong_hits": exact.wrong_hits,
+            "misses": exact.misses,
+            "tokens_saved": exact.saved_tokens,
+            "cost_saved_usd": exact.saved_usd,
+        },
+        "wrong_hits": [
+            {
+                "question": hit.question,
+                "matched": hit.matched,
+                "entry_id": hit.entry_id,
+                "served_entry_id": hit.served_entry_id,
+            }
+            for hit in board.wrong
+        ],
+        "decisions": [
+            {
+                "title": one.decision.title,
+                "stored": one.decision.stored,
+                "asked": one.decision.asked,
+                "expected": one.decision.expect,
+                "decision": one.kind,
+                "reason": one.reason,
+            }
+            for one in told
+        ],
+        "at_once": {"people": at_once.people, "calls": at_once.calls},
+        "restart": {
+            "open_s": restarted.open_s,
+            "hit": restarted.hit,
+            "calls": restarted.calls,
+        },
+    }
 
 
 def outcome_cells(outcome: Outcome) -> tuple[str, str, str, str]:

@@ -39,7 +39,7 @@ class View(Protocol):
 
 
 class LiveView:
-    """A page that redraws itself: progress, both columns, the latest questions."""
+    """A full screen that redraws itself: progress, both columns, the latest questions."""
 
     def __init__(self, console: Console, total: int) -> None:
         self._progress = Progress(
@@ -55,7 +55,7 @@ class LiveView:
             self._progress,
             console=console,
             refresh_per_second=REFRESHES_PER_S,
-            transient=True,
+            screen=True,
         )
 
     def update(self, board: Scoreboard) -> None:
@@ -65,7 +65,9 @@ class LiveView:
         self._live.update(Group(self._progress, table(board), _latest(board)))
 
     def close(self) -> None:
-        """Wipe the page; what it showed is told again below."""
+        """Leave the screen; what it showed is told again below."""
+        if self._live.is_started:
+            self._live.refresh()  # the last state, also of a stream that was over at once
         self._live.stop()
 
 

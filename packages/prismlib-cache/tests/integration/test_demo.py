@@ -238,7 +238,7 @@ def run_demo(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 class TestWhole:
     def test_plain_lines_without_a_terminal(self) -> None:
-        done = run_demo("--questions", "60", "--latency-ms", "1")
+        done = run_demo("--only", "cache", "--questions", "60", "--latency-ms", "1")
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
         assert not CONTROL.search(done.stdout)
@@ -247,9 +247,9 @@ class TestWhole:
         assert PASTE in done.stdout
 
     def test_json_for_machines(self) -> None:
-        done = run_demo("--questions", "200", "--latency-ms", "1", "--json")
+        done = run_demo("--only", "cache", "--questions", "200", "--latency-ms", "1", "--json")
         assert done.returncode == 0, done.stderr
-        result = json.loads(done.stdout)
+        result = json.loads(done.stdout)["cache"]
         assert result["questions"] == 200
         assert result["cache"]["hits"] + result["cache"]["misses"] == 200
         assert result["cache"]["hits"] >= result["dict"]["hits"]
@@ -273,7 +273,7 @@ class TestWhole:
     @pytest.mark.skipif(os.name == "nt", reason="no SIGINT for a child process there")
     def test_ctrl_c_ends_it_without_a_traceback(self, tmp_path: Path) -> None:
         demo = subprocess.Popen(
-            [sys.executable, "-u", str(DEMO), "--plain", "--latency-ms", "200"],
+            [sys.executable, "-u", str(DEMO), "--only", "cache", "--plain", "--latency-ms", "200"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             encoding="utf-8",

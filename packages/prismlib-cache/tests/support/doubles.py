@@ -9,6 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+# numpy loads its `random` at the first use; a child forked just then would wait for ever.
+from numpy.random import default_rng
+
 
 class WordEmbedder:
     """Texts that share words are near: enough meaning for tests of everything but meaning."""
@@ -21,7 +24,7 @@ class WordEmbedder:
         for row, text in zip(rows, texts, strict=True):
             for word in text.lower().split():
                 seed = int.from_bytes(hashlib.sha256(word.encode("utf-8", "replace")).digest()[:4])
-                row += np.random.default_rng(seed).standard_normal(self.dim).astype(np.float32)
+                row += default_rng(seed).standard_normal(self.dim).astype(np.float32)
             row /= np.linalg.norm(row) or 1.0
         return rows
 

@@ -267,6 +267,7 @@ def test_a_reset_is_built_beside_the_replica_that_answers() -> None:
             for _ in range(3):
                 answer = publisher.tell(renew=True)
                 until(lambda answer=answer: has(driver, answer))
+                until(lambda: driver.status().lag_rows == 0)  # of the new epoch, not the old
             stop.set()
             for reader in readers:
                 reader.join()
@@ -347,6 +348,7 @@ class Answers:
 
 async def test_a_stale_replica_asks_the_wrapper_if_it_is_told_to() -> None:
     log = AgedLog(epoch=1)
+    log.age_s = 100.0
     log.append([RowChange(table="p", row_id="near", vector=[1.0, 2.0], columns={"kind": "a"})])
     settings = PublisherConfig(port=0, tenant_id="t", heartbeat_s=0.05)
     async with CHORUSPublisher(settings, log=log, queries=Answers()) as publisher:
@@ -354,16 +356,41 @@ async def test_a_stale_replica_asks_the_wrapper_if_it_is_told_to() -> None:
         where = {"kind": ["a", "b"]}
         options = config(publisher.port, max_lag_s=30.0, on_stale="query")
         async with PrismDriver(options) as driver:
-            assert driver.status().lag_s is None  # the source was never reached
+            assert (driver.status().lag_s or 0.0) >= 100.0
             found = await driver.query(embedding=[1.0, 2.0], where=where)
             assert (found[0].row_id, found[0].columns) == ("far", {"n": 1})
             with pytest.raises(StaleReplicaError):
                 driver.get("near")
             log.age_s = 0.0
-            while driver.status().lag_s is None:
+            while (driver.status().lag_s or 0.0) >= 100.0:
                 await asyncio.sleep(0.005)
             found = await driver.query(embedding=[1.0, 2.0], where=where)
             assert found[0].row_id == "near"
+
+
+async def test_a_wrapper_that_is_not_whole_itself_is_waited_for() -> None:
+    log = AgedLog(epoch=1)  # its first snapshot is being read: it cannot say how old it is
+    settings = PublisherConfig(port=0, tenant_id="t", heartbeat_s=0.05)
+    async with CHORUSPublisher(settings, log=log) as publisher:
+        assert publisher.port is not None
+        driver = PrismDriver(config(publisher.port))
+        connecting = asyncio.create_task(driver.connect())
+        log.append([RowChange(table="p", row_id="first", vector=[1.0, 2.0])])
+
+        def has_begun() -> bool:
+            with contextlib.suppress(DriverClosedError):
+                return driver.status().rows > 0
+            return False
+
+        while not has_begun():
+            await asyncio.sleep(0.005)
+        assert not driver.status().is_ready
+        assert not connecting.done()
+        log.append([RowChange(table="p", row_id="last", vector=[1.0, 2.0])])
+        log.age_s = 0.0
+        await connecting
+        assert driver.get("last") is not None
+        await driver.close()
 
 
 def test_first_contact_fails_with_host_port_and_remedy() -> None:

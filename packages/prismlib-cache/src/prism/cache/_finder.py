@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from prism.cache._admission.defaults import load_rules
 from prism.cache._admission.rule import AdmissionRule, Gate
 from prism.cache._calibration.experience import required_score
 from prism.cache._calibration.rule import Rule
@@ -103,6 +104,8 @@ class Finder:
         # Asking a protocol at each question would take a tenth of the decision's time.
         self._is_selective = isinstance(embedder, SelectiveEmbedder)
         self._threshold = settings.similarity_threshold
+        if settings.admission:
+            load_rules()
         self._gate = Gate(settings.admission)
         self._rule_failed = rule_failed
         self._guards = STRICT_GUARDS if settings.strict else GUARDS

@@ -309,7 +309,7 @@ class Engine:
         """Tell how the driver stands."""
         feed = self.feed
         shown, position, welcome = feed.shown, feed.position, feed.welcome
-        same = welcome is None or welcome.epoch == position.epoch
+        same = feed.head_epoch == position.epoch
         return DriverStatus(
             is_connected=feed.is_connected,
             is_ready=feed.ready.done(),

@@ -55,12 +55,13 @@ class Feed:
         freshness: When the replica last held everything.
         position: Where the replica that readers see stands.
         head: The log's head.
+        head_epoch: Of which epoch.
         welcome: What the wrapper announced last.
         is_connected: Whether the feed runs.
         reconnects: How often it was interrupted.
         last_error: Why, the last time.
         first_contact: Done when the wrapper first announced itself.
-        ready: Done when the replica is whole.
+        ready: Done when the replica is whole: that of a wrapper that is whole itself.
     """
 
     def __init__(self, config: DriverConfig, *, client: ClientConfig) -> None:
@@ -74,6 +75,7 @@ class Feed:
         self.freshness = Freshness()
         self.position = FeedPosition()
         self.head = 0
+        self.head_epoch = 0
         self.welcome: Welcome | None = None
         self.is_connected = False
         self.reconnects = 0
@@ -180,7 +182,10 @@ class Feed:
 
     def _connected(self, welcome: Welcome) -> None:
         self.welcome = welcome
-        self.head = max(self.head, welcome.head)
+        # Numbers of two epochs do not compare.
+        is_same = welcome.epoch == self.head_epoch
+        self.head = max(self.head, welcome.head) if is_same else welcome.head
+        self.head_epoch = welcome.epoch
         self.is_connected = True
         if not self.first_contact.done():
             self.first_contact.set_result(welcome)
@@ -196,17 +201,19 @@ class Feed:
 
     def _apply(self, event: FeedEvent) -> None:
         applied = self._keeper.apply(event)
-        is_shown = isinstance(event, Reached) and not self._keeper.is_building
+        shown = event if isinstance(event, Reached) and not self._keeper.is_building else None
         if isinstance(event, Reached):
-            self.head = event.head
-            if is_shown:
-                self._show(event)
+            self.head, self.head_epoch = event.head, event.position.epoch
+        if shown is not None:
+            self._show(shown)
         if applied is not None:
             self.notices.put(applied)
-        if is_shown:
+        if shown is not None:
             # Last, so that who comes after `ready` hears of later changes alone.
             self.waiters.reached(self.position)
-            if not self.ready.done():
+            # Without an age the wrapper's own first snapshot is not whole: more rows will come.
+            is_whole = shown.is_live and shown.source_age_s is not None
+            if is_whole and not self.ready.done():
                 self.ready.set_result(None)
             self._save_if_due()
 

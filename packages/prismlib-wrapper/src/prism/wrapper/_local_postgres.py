@@ -285,12 +285,17 @@ def _readable_by(user: int | None, binaries: Path, folder: Path) -> Path:
     )
     if reached.returncode == 0:
         return binaries
-    copy = folder / "pginstall"
+    # A wheel keeps the libraries of its programs beside its package, and finds them from there.
+    package = binaries.parent.parent
+    copy = folder / "programs"
     if not copy.exists():
-        shutil.copytree(binaries.parent, copy, symlinks=True)
+        copy.mkdir()
+        for part in (package, package.with_name(package.name + ".libs")):
+            if part.is_dir():
+                shutil.copytree(part, copy / part.name, symlinks=True)
         for path in (copy, *copy.rglob("*")):
             os.chown(path, user, -1, follow_symlinks=False)
-    return copy / "bin"
+    return copy / binaries.relative_to(package.parent)
 
 
 def _free_port() -> int:

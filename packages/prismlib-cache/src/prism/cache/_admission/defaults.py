@@ -9,11 +9,14 @@ from typing import cast
 
 from prism.cache._admission.rule import AdmissionRule
 
-__all__ = ["ADMISSION_RULES"]
+__all__ = ["ADMISSION_RULES", "load_rules"]
+
+_modules: set[str] = set()
 
 
 def _late(module: str, name: str) -> Callable[[str], bool]:
-    """Give a function of a module that is loaded with the first question, not with the package."""
+    """Give a function of a module that is loaded with the first cache, not with the package."""
+    _modules.add(f"prism.cache._admission.{module}")
 
     @cache
     def load() -> Callable[[str], bool]:
@@ -21,6 +24,15 @@ def _late(module: str, name: str) -> Callable[[str], bool]:
         return cast("Callable[[str], bool]", found)
 
     return lambda question: load()(question)
+
+
+def load_rules() -> None:
+    """Load what the rules need, before there are threads that ask.
+
+    A child that is forked while another thread imports would wait for that import for ever.
+    """
+    for module in sorted(_modules):
+        import_module(module)
 
 
 ADMISSION_RULES: tuple[AdmissionRule, ...] = (

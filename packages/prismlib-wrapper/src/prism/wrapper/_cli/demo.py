@@ -64,7 +64,8 @@ def run_demo(*, port: int, rows: int, seconds: float) -> int:
     console.print("starting PostgreSQL")
     with (
         tempfile.TemporaryDirectory(prefix="prism-demo-") as folder,
-        LocalPostgres(binaries) as database,
+        # Commits flush at once: what is not flushed is not sent, up to 200 ms later.
+        LocalPostgres(binaries, settings={"synchronous_commit": "on"}) as database,
     ):
         _fill(database.dsn(), rows)
         return _serve(console, database, Path(folder), port=port, until=(stopped, seconds))
