@@ -65,7 +65,7 @@ class Wrapper:
         self.configure(more)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, more: str = "", *, database: str = "") -> None:
+    def configure(self, more: str = "", *, database: str = "", chorus: str = "") -> None:
         self.config.write_text(
             f"""
 [database]
@@ -78,6 +78,7 @@ publication = "{self._slot}"
 tenant_id = "{TENANT}"
 listen_port = {self.port}
 heartbeat_s = 0.1
+{chorus}
 [log]
 path = "{self.log_path}"
 {more}
