@@ -71,14 +71,17 @@ class Shipment:
         position: What may be confirmed to the source afterwards; `None` inside a transaction.
         committed_ns: When that was committed.
         sightings: Rows that somebody waits for, each with the position of its transaction.
-        size_bytes: About how much memory it takes.
     """
 
     batches: Mapping[int, LogBatch]
     position: str | None
     committed_ns: int | None
     sightings: Sequence[tuple[RowKey, str]] = ()
-    size_bytes: int = 0
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        return sum(batch.size_bytes for batch in self.batches.values())
 
 
 class Composer:
@@ -178,7 +181,6 @@ class Composer:
                 position=folded.position,
                 committed_ns=folded.committed_ns,
                 sightings=sighted,
-                size_bytes=folded.size_bytes,
             )
         )
 
@@ -383,7 +385,7 @@ class Composer:
         )
         batches = {target.epoch: self._compose(target, folded, {})}
         self._in_flight.append(batches)
-        self._ship(Shipment(batches, None, None, size_bytes=folded.size_bytes))
+        self._ship(Shipment(batches, None, None))
 
     # Values that the database did not send.
 
