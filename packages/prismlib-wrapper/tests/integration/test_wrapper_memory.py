@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
+import pytest
 from postgres_databases import Database
 from wrapper_runs import TENANT, Wrapper
 
@@ -22,6 +23,7 @@ def most_memory(pid: int) -> int:
     raise AssertionError("no VmHWM")
 
 
+@pytest.mark.slow
 def test_a_transaction_three_times_as_large_takes_no_more(shop: Database, wrapper: Wrapper) -> None:
     """Rows of 35,000 and 100,000 x 2 KB, that is 70 MB and 200 MB, with a reader that is stuck.
 
