@@ -33,9 +33,10 @@ from prism.wrapper._config import WrapperConfig
 from prism.wrapper._health import WrapperHealth
 from prism.wrapper._origin import Origin
 from prism.wrapper._pipeline.channel import Channel, ChannelClosed
-from prism.wrapper._pipeline.composer import Composer, Target
+from prism.wrapper._pipeline.composer import Composer
 from prism.wrapper._pipeline.keeper import Keeper
 from prism.wrapper._pipeline.rebuild import Rebuild
+from prism.wrapper._pipeline.shipment import Target
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper._progress import SnapshotProgress
 from prism.wrapper._queries import LogQueries

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from prism.wrapper._changelog import ChangeLog
 from prism.wrapper._pipeline.channel import Channel, ChannelClosed
-from prism.wrapper._pipeline.composer import Shipment
+from prism.wrapper._pipeline.shipment import Shipment
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper.errors import ChangeLogFullError
 from prism.wrapper.sources import Source
