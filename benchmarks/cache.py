@@ -48,12 +48,13 @@ from answering.faq import cold_faq
 from answering.goals import Findings, goals
 from answering.latency import filled, latencies, peer_latencies
 from answering.load import POOLS, PUBLISHED, Plan, run_load
-from answering.report import goal_table, report
+from answering.report import report
 from answering.rules import apply_rules
 from answering.streams import KINDS, Stream, stream
 from answering.threads import throughput
 from answering.vectors import KeptVectors, default_folder
 from contestant import optional
+from goal import goal_table
 from prismresonance.embed import MiniLMEmbedder, StaticEmbedder
 
 RESULTS = Path(__file__).parent / "results"

@@ -9,7 +9,11 @@ from importlib import import_module
 BENCHMARKS = {
     "cache": "PrismCache from outside: hits, wrong hits, latency, load, beside rules of others",
     "fabric": "rows from process to process: raw TCP, gRPC, mutual TLS, sealed; and what it costs",
+    "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
+    "feed": "rows from PostgreSQL into the app beside pg_recvlogical, psql and the bare embedder",
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
+    "nodes": "the two-node test: users of an app, a database behind a link, stale reads counted",
+    "reads": "reads at the database, by key and with pgvector, beside the replica in the app",
 }
 # One thread for every library: they read this when they are imported, so it is said before. A pool
 # of threads waits for its slowest, which on a busy machine decides the figure.

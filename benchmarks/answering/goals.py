@@ -15,6 +15,7 @@ from answering.pairs import QUESTIONS, Served
 from answering.streams import ONCE, ZIPF, Described
 from answering.tally import Tally
 from answering.threads import Throughput
+from goal import Goal
 
 MINILM, STATIC = "minilm", "wordllama"
 # At the first target, of the mean over the seeds.
@@ -35,23 +36,6 @@ MOST_US = (
 )
 # Many threads to one.
 NO_LOSS = 1.0
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One line.
-
-    Attributes:
-        figure: What is measured.
-        goal: What it should be.
-        measured: What it is.
-        met: Whether it is so; `None` where the goal is no more than something to compare with.
-    """
-
-    figure: str
-    goal: str
-    measured: str
-    met: bool | None
 
 
 @dataclass

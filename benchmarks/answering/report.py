@@ -9,14 +9,13 @@ from rich.table import Table
 
 from answering.asking import US
 from answering.faq import ColdFaq
-from answering.goals import Findings, Goal
+from answering.goals import Findings
 from answering.latency import Latency
 from answering.load import Load
 from answering.pairs import Served
 from answering.tally import Tally
 from answering.threads import Throughput
-
-_MET = {True: "[green]yes[/green]", False: "[red]no[/red]", None: ""}
+from goal import plain_table
 
 
 def report(found: Findings) -> Iterator[Table]:
@@ -36,22 +35,9 @@ def report(found: Findings) -> Iterator[Table]:
         yield _load_table(found.loads)
 
 
-def goal_table(goals: Sequence[Goal]) -> Table:
-    """Show goals and figures beside each other."""
-    table = _table("goals", ["figure", "goal", "measured"], ["met"])
-    for goal in goals:
-        table.add_row(
-            goal.figure,
-            goal.goal,
-            goal.measured,
-            _MET[goal.met],
-        )
-    return table
-
-
 def _stream_table(name: str, tallies: Sequence[Tally]) -> Table:
     seeds = len({tally.seed for tally in tallies})
-    table = _table(
+    table = plain_table(
         f"{name}: {tallies[0].requests:,} requests, mean of {seeds} seeds (worst)",
         ["who"],
         ["hits", "wrong", "calls", "of them\nchecks", "tokens", "saved\ntokens", "saved\nUSD"],
@@ -77,7 +63,7 @@ def _stream_table(name: str, tallies: Sequence[Tally]) -> Table:
 
 
 def _pair_table(pairs: Sequence[Served]) -> Table:
-    table = _table(
+    table = plain_table(
         "fow-cache pairs, an empty cache for each",
         ["pairs", "who"],
         ["count", "traps served", "same answer served"],
@@ -88,7 +74,7 @@ def _pair_table(pairs: Sequence[Served]) -> Table:
 
 
 def _faq_table(faq: ColdFaq) -> Table:
-    table = _table("a cold cache with the demo's FAQ, default settings", ["what"], ["share"])
+    table = plain_table("a cold cache with the demo's FAQ, default settings", ["what"], ["share"])
     table.add_row(f"{faq.others} other ways to ask: served", f"{faq.served:.1%}")
     table.add_row("served with another answer", f"{faq.wrong:.1%}")
     table.add_row("the same while their own answer is absent", f"{faq.absent_served:.1%}")
@@ -96,7 +82,7 @@ def _faq_table(faq: ColdFaq) -> Table:
 
 
 def _latency_table(latencies: Sequence[Latency]) -> Table:
-    table = _table(
+    table = plain_table(
         "one thread on one core",
         ["what", "embedder"],
         ["entries", "asked", "least us", "median us", "p99 us", "CPU us"],
@@ -117,14 +103,14 @@ def _latency_table(latencies: Sequence[Latency]) -> Table:
 
 
 def _throughput_table(found: Throughput) -> Table:
-    table = _table("exact tier, hits a second", ["threads"], ["hits a second"])
+    table = plain_table("exact tier, hits a second", ["threads"], ["hits a second"])
     table.add_row("1", f"{found.one:,.0f}")
     table.add_row(str(found.threads), f"{found.many:,.0f}")
     return table
 
 
 def _load_table(loads: Sequence[Load]) -> Table:
-    table = _table(
+    table = plain_table(
         "users before a mock provider that takes 80 ms, over HTTP",
         ["questions, users"],
         [
@@ -154,12 +140,3 @@ def _load_table(loads: Sequence[Load]) -> Table:
 def _usd(prices: Sequence[float | None]) -> str:
     known = [price for price in prices if price is not None]
     return f"{mean(known):.2f}" if known else ""
-
-
-def _table(title: str, names: Sequence[str], figures: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in names:
-        table.add_column(name, no_wrap=len(names) == 1)
-    for figure in figures:
-        table.add_column(figure, justify="right")
-    return table

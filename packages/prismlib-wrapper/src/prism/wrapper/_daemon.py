@@ -1,9 +1,10 @@
-"""The wrapper as a process: four threads, started and ended in order.
+"""The wrapper as a process: threads that are started and ended in order.
 
     reader     source events into a channel, which holds it up
     composer   events to rows, texts and vectors
     keeper     rows to the change log, positions back to the source
     publisher  the log to the drivers (an event loop of its own)
+    status     asks the source how it is, which may have to wait for the database
 
 They stop in the direction of the stream: the source is closed, what was read is composed and
 written, then the drivers get what they lack. What any of them cannot go on with ends all of them.
@@ -37,7 +38,7 @@ from prism.wrapper._recipe import Recipe, make_vectorizer
 from prism.wrapper._status import StatusFile
 from prism.wrapper._writes import TableWrites
 from prism.wrapper.errors import ChangeLogFullError, VectorizeError, WrapperConfigurationError
-from prism.wrapper.sources import Changes, Phase, SnapshotRows, Source, SourceEvent
+from prism.wrapper.sources import Changes, Phase, RowBatch, SnapshotRows, Source, SourceEvent
 from prism.wrapper.sources.errors import SourceClosedError
 
 __all__ = ["Daemon"]
@@ -48,6 +49,7 @@ _READ_AHEAD_BYTES = 32 << 20
 # Measured: a change of five short values takes 480 bytes more than their characters.
 _BYTES_PER_CHANGE = 480
 _TICK_S = 0.05
+_KEPT_S = 0.001
 _STATUS_EVERY_S = 1.0
 _POSITION_EVERY_S = 2.0
 _STOP_S = 30.0
@@ -148,6 +150,7 @@ class Daemon:
                 ("keeper", self._keeper.run),
                 ("composer", self._compose),
                 ("reader", lambda: self._read(resume)),
+                ("status", lambda: self._health.keep_asking(self._pause)),
             ):
                 self._start(name, work)
             self._watch()
@@ -234,9 +237,15 @@ class Daemon:
         shipped_at = time.monotonic()
         try:
             while True:
-                event = self._events.get(timeout_s=_TICK_S)
+                waits = composer.is_whole()
+                event = self._events.get(timeout_s=_KEPT_S if waits else _TICK_S)
                 if event is not None:
-                    composer.take(event, more=not self._events.is_empty())
+                    is_free = self._events.is_empty() and self._keeper.is_idle()
+                    composer.take(event, more=not is_free)
+                elif waits:
+                    # What came while the log was busy goes there at once, in one piece.
+                    if self._keeper.is_idle():
+                        composer.flush()
                 elif composer.has_work() and time.monotonic() - shipped_at > _POSITION_EVERY_S:
                     composer.flush()
                     shipped_at = time.monotonic()
@@ -351,13 +360,14 @@ class Daemon:
 
 def _weight(event: SourceEvent) -> int:
     match event:
+        case Changes(changes=RowBatch() as batch) | SnapshotRows(changes=RowBatch() as batch):
+            return batch.size_bytes + _BYTES_PER_CHANGE * len(batch)
         case Changes(changes=changes):
             return 64 + sum(
                 _BYTES_PER_CHANGE + sum(len(v) for v in change.values if isinstance(v, str))
                 for change in changes
             )
         case SnapshotRows(changes=changes):
-            blob = getattr(changes.column(0), "blob", b"") if hasattr(changes, "column") else b""
-            return len(blob) + _BYTES_PER_CHANGE * len(changes)
+            return _BYTES_PER_CHANGE * len(changes)
         case _:
             return 64

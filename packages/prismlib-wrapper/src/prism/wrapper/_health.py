@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from chorus_fabric import HealthReport
 from prism.wrapper._changelog import ChangeLog
@@ -17,6 +18,8 @@ __all__ = ["WrapperHealth"]
 
 # Asking the source may ask the database.
 _SOURCE_ASKED_EVERY_S = 0.5
+# A source that does not answer for so long cannot be called connected.
+_SOURCE_SILENT_S = 2.5
 _SHOWN_FAULTS = 20
 
 
@@ -39,15 +42,27 @@ class WrapperHealth:
         self._vectorizer = vectorizer
         self._rebuild = rebuild
         self._version = version
-        self._asked_at = float("-inf")
+        self._told_at = float("-inf")
         self._told = SourceStatus(phase=Phase.WAITING, connected=False)
 
-    def source_status(self) -> SourceStatus:
-        """What the source said last, at most half a second ago."""
-        if time.monotonic() - self._asked_at > _SOURCE_ASKED_EVERY_S:
+    def keep_asking(self, pause: Callable[[float], bool]) -> None:
+        """Ask the source how it is, until `pause` says to stop. In a thread: it may have to wait.
+
+        Args:
+            pause: Waits some seconds; whether to go on.
+        """
+        while True:
             self._told = self._source.status()
-            self._asked_at = time.monotonic()
-        return self._told
+            self._told_at = time.monotonic()
+            if not pause(_SOURCE_ASKED_EVERY_S):
+                return
+
+    def source_status(self) -> SourceStatus:
+        """What the source said last; not connected, if that is too long ago. Never waits."""
+        told = self._told
+        if told.connected and time.monotonic() - self._told_at > _SOURCE_SILENT_S:
+            return replace(told, connected=False, last_error="the database does not answer")
+        return told
 
     def state(self) -> str:
         """One word: disk-full, embedder-away, snapshot, rebuilding, streaming or waiting."""
@@ -55,7 +70,7 @@ class WrapperHealth:
             return "disk-full"
         if self._vectorizer.last_error is not None:
             return "embedder-away"
-        source = self._told
+        source = self.source_status()
         if source.phase is Phase.SNAPSHOT:
             return "snapshot"
         if source.phase is Phase.STREAM and source.connected:
@@ -64,7 +79,7 @@ class WrapperHealth:
 
     def health(self) -> HealthReport:
         """Answer a client: without table names, row identities or errors in detail."""
-        source, state = self._told, self._log.state
+        source, state = self.source_status(), self._log.state
         return HealthReport(
             is_serving=state.served.complete,
             state=self.state(),

@@ -27,6 +27,7 @@ from prism.wrapper.sources import (
     Changes,
     Committed,
     Op,
+    RowBatch,
     SchemaChanged,
     SnapshotDone,
     SnapshotRows,
@@ -82,6 +83,7 @@ class Composer:
         self._known = KnownRows(log, source, pause=pause)
         self._streams: dict[int, tuple[TableSchema, int]] = {}
         self._folded = Folded()
+        self._is_inside = False
         self._watched: list[RowKey] = []
         self._sighted: list[tuple[RowKey, str]] = []
         self._refreshed_upto: dict[tuple[int, int], int] = {}
@@ -105,17 +107,30 @@ class Composer:
         """Say whether rows are folded and not shipped."""
         return not self._folded.is_empty()
 
+    def is_whole(self) -> bool:
+        """Say whether whole transactions are folded and not shipped."""
+        return not self._is_inside and not self._folded.is_empty()
+
     def take(self, event: SourceEvent, *, more: bool) -> None:
-        """Take the next event; `more` says that another waits already."""
+        """Take the next event.
+
+        Args:
+            event: The event.
+            more: Whether to go on folding after a commit: another event waits already, or the log
+                is busy. A log that takes one transaction after the other would fall behind: each
+                waits for the disk.
+        """
         match event:
             case Changes(changes=changes):
-                self._add(changes, between=True)
+                self._is_inside = True
+                self._add(changes, is_snapshot=False)
             case Committed(position=position, committed_ns=committed_ns):
+                self._is_inside = False
                 self._commit(position, committed_ns)
                 if not more and not self._folded.is_empty():
                     self.flush()
             case SnapshotRows(changes=changes):
-                self._add(changes, between=False)
+                self._add(changes, is_snapshot=True)
             case SchemaChanged(schema=schema):
                 self.flush()
                 self._describe(schema)
@@ -151,6 +166,7 @@ class Composer:
         _log.info("a snapshot begins: %s", reason)
         # What was folded belongs to rows that the snapshot reads anew.
         self._folded = Folded()
+        self._is_inside = True
         self._watched.clear()
         self._sighted.clear()
         self._settle()
@@ -163,6 +179,7 @@ class Composer:
             self._describe(schema)
 
     def _finish_snapshot(self, position: str, committed_ns: int) -> None:
+        self._is_inside = False
         self.flush()
         self._settle()
         self._persist(
@@ -190,21 +207,22 @@ class Composer:
             _log.info("%s has other columns now; its rows are read anew", described.full_name)
         return stream
 
-    def _add(self, changes: Sequence[Change], *, between: bool) -> None:
+    def _add(self, changes: Sequence[Change], *, is_snapshot: bool) -> None:
         start = 0
+        is_of_one_table = is_snapshot or isinstance(changes, RowBatch)
         while start < len(changes):
             schema = changes[start].schema
             end = start + 1
             while (
                 end < len(changes)
                 and end - start < _ROWS_AT_ONCE
-                and (not between or changes[end].schema is schema)
+                and (is_of_one_table or changes[end].schema is schema)
             ):
                 end += 1
             known = self._streams.get(id(schema))
             stream = known[1] if known and known[0] is schema else self._stream_of(schema)
             touched = self._folded.add(changes[start:end], stream)
-            if between:
+            if not is_snapshot:
                 self._watched += self._sightings.watched(touched)
             start = end
             if len(self._folded.rows) >= _ROWS_AT_ONCE or self._folded.size_bytes >= _BYTES_AT_ONCE:

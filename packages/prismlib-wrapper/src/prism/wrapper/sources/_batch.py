@@ -1,9 +1,9 @@
-"""Rows of a snapshot, many at once: read them as `Change` objects or as columns.
+"""Many rows at once: read them as `Change` objects or as columns.
 
 A batch keeps the bytes that the database sent and where each value lies in them. A text is made
-when it is asked for, so whoever needs two of twenty columns pays for two. The bytes are those of
-PostgreSQL's COPY in text form: rows end with a line feed, values are parted by tabs, and both are
-escaped inside values. So every tab and line feed in the bytes is a border.
+when it is asked for, so whoever needs two of twenty columns pays for two. The bytes of a snapshot
+are those of PostgreSQL's COPY in text form: rows end with a line feed, values are parted by tabs,
+and both are escaped inside values. So every tab and line feed in the bytes is a border.
 
 Source: PostgreSQL manual, COPY, "Text Format".
 """
@@ -162,6 +162,11 @@ class RowBatch(Sequence[Change]):
                 for i in range(width)
             ),
         )
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that are kept, of those that the database sent; a slice keeps all of them."""
+        return len(self._columns[0].blob) if self._columns else 0
 
     def column(self, position: int) -> TextValues:
         """The values of one column, in the rows' order."""

@@ -73,6 +73,10 @@ class Changes:
     """Some changes of a committed transaction, in order; a large one comes in several of these.
 
     A source that dies or reconnects in a transaction sends it again from its start.
+
+    Attributes:
+        changes: Of one table or of several. PostgreSQL gives a `RowBatch` for many rows that were
+            inserted into one table, which can be read by column.
     """
 
     changes: Sequence[Change]

@@ -15,7 +15,7 @@ What always holds:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from prism.wrapper.sources._events import Changes, Committed, SchemaChanged, SourceEvent
@@ -30,12 +30,13 @@ from prism.wrapper.sources._types import (
 )
 from prism.wrapper.sources.errors import SourceProtocolError
 from prism.wrapper.sources.postgres import _pgoutput as wire
+from prism.wrapper.sources.postgres._inserts import FEWEST_TOGETHER, end_of_run, read_inserts
 from prism.wrapper.sources.postgres._reread import Reread, complete
 
 __all__ = ["Assembler", "Resolved", "SpoolFactory", "TransactionSpool"]
 
 _ROWS: Final = frozenset(b"IUD")
-_RELATION, _TYPE, _TRUNCATE, _STREAM_STOP = b"RYTE"
+_INSERT, _RELATION, _TYPE, _TRUNCATE, _STREAM_STOP = b"IRYTE"
 
 
 class TransactionSpool(Protocol):
@@ -83,6 +84,7 @@ class Assembler:
         position: Makes a position of a log sequence number.
         reread: Reads rows of a table by key, as they are now.
         open_spool: Makes an empty spool.
+        began: Told the number of each transaction before its changes.
         part_rows: How many changes of a transaction are told at once. Raising it makes fewer and
             larger events.
     """
@@ -95,12 +97,14 @@ class Assembler:
         position: Callable[[int], str],
         reread: Reread,
         open_spool: SpoolFactory,
+        began: Callable[[int], object] = lambda _xid: None,
         part_rows: int = 1000,
     ) -> None:
         self._resolve = resolve
         self._position = position
         self._reread = reread
         self._open_spool = open_spool
+        self._began = began
         self._part_rows = part_rows
         self._readers: dict[int, wire.RowReader | None] = {}
         self._told = told
@@ -115,14 +119,17 @@ class Assembler:
         """Whether all that was fed is told, so that any later position may be told too."""
         return not self._in_transaction
 
-    def feed(self, payloads: Iterable[bytes]) -> Iterator[SourceEvent]:
+    def feed(self, payloads: Sequence[bytes]) -> Iterator[SourceEvent]:
         """Take messages and tell what is certain by now.
 
         Raises:
             SourceProtocolError: A message is malformed, or comes where it may not.
         """
         readers = self._readers
-        for payload in payloads:
+        done = alone = 0  # messages before these were read together, are read one by one
+        for place, payload in enumerate(payloads):
+            if place < done:
+                continue
             if not payload:
                 raise SourceProtocolError("pgoutput sent an empty message")
             kind = payload[0]
@@ -138,6 +145,15 @@ class Assembler:
                 oid = int.from_bytes(payload[1:5])
                 reader = readers.get(oid)
                 if reader is not None:
+                    if kind == _INSERT and place >= alone:
+                        alone = end_of_run(payloads, place, self._part_rows)
+                        if alone - place >= FEWEST_TOGETHER:
+                            batch = read_inserts(payloads[place:alone], reader.schema)
+                            if batch is not None:
+                                yield from self._take()
+                                yield Changes(changes=batch)
+                                done = alone
+                                continue
                     reader.read(payload, 1, self._part)
                     if len(self._part) >= self._part_rows:
                         yield from self._take()
@@ -152,6 +168,7 @@ class Assembler:
             if self._in_transaction:
                 raise SourceProtocolError("pgoutput began a transaction inside another")
             self._in_transaction = True
+            self._began(message.xid)
         elif isinstance(message, wire.Commit):
             if not self._in_transaction:
                 raise SourceProtocolError("pgoutput committed a transaction that was not begun")
@@ -211,6 +228,7 @@ class Assembler:
 
     def _commit_streamed(self, message: wire.StreamCommit) -> Iterator[SourceEvent]:
         streamed = self._streamed.pop(message.xid, None)
+        self._began(message.xid)
         if streamed is None:
             raise SourceProtocolError("pgoutput committed a stream that was not begun")
         self._in_transaction = True

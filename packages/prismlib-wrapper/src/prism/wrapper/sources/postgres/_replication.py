@@ -8,6 +8,10 @@ restored log or a slot made anew be noticed (`_position`).
 The consumer reads in its own thread and may stand still for hours: another thread sends the status.
 Each touches the connection under one lock, and never waits for the network while holding it.
 
+A link can fall silent without an end: a router forgets it, a machine freezes. An idle server says
+nothing for half a minute anyway, so we ask it each second, and `silent_s` tells since when no
+answer came. Whoever calls rows fresh has to know.
+
 Source: PostgreSQL manual, "Streaming Replication Protocol".
 """
 
@@ -45,6 +49,9 @@ _HEADER: Final = 25  # of a message of data: type, start, end of the log, time
 _KEEPALIVE_FORM: Final = struct.Struct(">xQqB")
 _STATUS: Final = struct.Struct(">cQQQqB")
 _BATCH: Final = 512
+_ASK_S: Final = 1.0
+# A server that decodes much that is not for us answers late; PostgreSQL's own limit is the same.
+_SILENCE_S: Final = 60.0
 
 
 class ServerRefusedError(SourceError):
@@ -86,7 +93,7 @@ class ReplicationConnection:
 
     def __init__(self, dsn: str, *, connect_timeout_s: float, status_interval_s: float) -> None:
         info = conninfo(dsn, connect_timeout_s=connect_timeout_s, replication=True)
-        self._connection = pq.PGconn.connect(info.encode())
+        self._connection = _connect(info.encode(), timeout_s=max(2.0, connect_timeout_s))
         if self._connection.status != pq.ConnStatus.OK:
             text = self._connection.get_error_message()
             role = self._connection.user.decode()
@@ -110,6 +117,13 @@ class ReplicationConnection:
         self.log_end_ns = 0
         self.is_asked = False
         self.failure: SourceError | None = None
+        self._heard_at = self._listened_at = time.monotonic()
+        self._told_at = 0.0
+
+    @property
+    def silent_s(self) -> float:
+        """For how long we have listened in vain. Nobody listens while the consumer stands still."""
+        return max(0.0, self._listened_at - self._heard_at)
 
     def identify(self) -> SystemIdentity:
         """Ask which cluster this is and where its log ends."""
@@ -166,6 +180,7 @@ class ReplicationConnection:
         except psycopg.Error as error:
             raise explain(error, sqlstate=None, doing="the connection was lost") from None
         self.log_end = lsn
+        self._heard_at = self._listened_at = self._told_at = time.monotonic()
         self._speaker = threading.Thread(
             target=self._speak_until_closed, name="prism-pg-status", daemon=True
         )
@@ -184,8 +199,11 @@ class ReplicationConnection:
             with self._lock:
                 self._check_open()
                 payloads = self._take()
+                self._listened_at = time.monotonic()
             if payloads:
                 return payloads
+            if self.silent_s > _SILENCE_S:
+                raise SourceUnavailableError(f"the server was silent for {_SILENCE_S:g} s")
             left = deadline - time.monotonic()
             if left <= 0 or self._wait(left):
                 return []
@@ -227,6 +245,7 @@ class ReplicationConnection:
             while len(payloads) < _BATCH:
                 size, view = get(1)
                 if size > 0:
+                    self._heard_at = time.monotonic()
                     frame = view.obj if type(view.obj) is bytes else bytes(view)
                     kind = frame[0]
                     if kind == _DATA:
@@ -281,23 +300,28 @@ class ReplicationConnection:
 
     def _speak_until_closed(self) -> None:
         while not self._closing.is_set():
-            self._speak.wait(self._interval_s)
+            is_called = self._speak.wait(min(_ASK_S, self._interval_s))
             self._speak.clear()
+            is_silent = self.silent_s >= _ASK_S
+            is_due = time.monotonic() - self._told_at >= self._interval_s
+            if not (is_called or is_silent or is_due):
+                continue
             with self._lock:
                 if self._closing.is_set():
                     return
                 try:
-                    self._send_status()
+                    self._send_status(asks=is_silent)
                 except SourceError as error:
                     self.failure = error
                     self.wake()
                     return
 
-    def _send_status(self) -> None:
+    def _send_status(self, *, asks: bool = False) -> None:
         """Send what was received and what was confirmed. Needs the lock."""
+        self._told_at = time.monotonic()
         now = int((time.time() - _EPOCH_S) * 1e6)
         received = max(self.log_end, self._confirmed)
-        message = _STATUS.pack(b"r", received, self._confirmed, self._confirmed, now, 0)
+        message = _STATUS.pack(b"r", received, self._confirmed, self._confirmed, now, asks)
         try:
             # When the network takes nothing now, libpq sends it with the next.
             self._connection.put_copy_data(message)
@@ -342,3 +366,27 @@ class ReplicationConnection:
         if not state or state.startswith(("08", "57P")):
             return SourceUnavailableError(text or "the connection was lost")
         return ServerRefusedError(text, sqlstate=state)
+
+
+def _connect(info: bytes, *, timeout_s: float) -> pq.abc.PGconn:
+    """Connect, letting other threads run: `PGconn.connect` keeps them all waiting.
+
+    Raises:
+        SourceUnavailableError: It takes longer.
+    """
+    connection = pq.PGconn.connect_start(info)
+    deadline = time.monotonic() + timeout_s
+    while connection.status != pq.ConnStatus.BAD:
+        state = connection.connect_poll()
+        if state in (pq.PollingStatus.OK, pq.PollingStatus.FAILED):
+            break
+        sockets = [connection.socket]
+        reads = state == pq.PollingStatus.READING
+        left = deadline - time.monotonic()
+        ready = left > 0 and select.select(
+            sockets if reads else [], [] if reads else sockets, [], left
+        )
+        if not ready or not any(ready):
+            connection.finish()
+            raise SourceUnavailableError(f"cannot connect: no answer in {timeout_s:g} s")
+    return connection

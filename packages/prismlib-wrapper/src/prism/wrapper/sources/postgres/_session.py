@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import psycopg
@@ -60,6 +64,7 @@ def conninfo(dsn: str, *, connect_timeout_s: float, replication: bool) -> str:
         "keepalives_idle": "30",
         "keepalives_interval": "10",
         "keepalives_count": "3",
+        "tcp_user_timeout": "30000",
     }
     mine |= {name: value for name, value in parts.items() if value is not None}
     mine["options"] = f"{parts.get('options') or ''} {_OPTIONS}".strip()
@@ -121,6 +126,28 @@ class Session:
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back."""
         self._connection.close()
+
+    def abort(self) -> None:
+        """Break the connection under whoever waits for it. May be called from any thread.
+
+        `close` would wait for the answer that does not come.
+        """
+        with (
+            contextlib.suppress(OSError, psycopg2.Error),
+            socket.socket(fileno=os.dup(self._connection.fileno())) as shared,
+        ):
+            shared.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def answering_within(self, seconds: float) -> Iterator[None]:
+        """Break the connection if what is done inside takes longer: the server went silent."""
+        timer = threading.Timer(seconds, self.abort)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def rows(self, sql: str, parameters: object = None) -> list[tuple[Any, ...]]:
         """Run a statement and take its rows."""

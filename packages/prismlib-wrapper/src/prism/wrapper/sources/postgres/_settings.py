@@ -64,7 +64,7 @@ class PostgresSettings:
     publication: str = "prism_default"
     plugin: Plugin = "pgoutput"
     failover: bool = False
-    snapshot_batch_bytes: int = 4 << 20
+    snapshot_batch_bytes: int = 1 << 20
     memory_bytes: int = 64 << 20
     spool_folder: Path | None = None
     part_rows: int = 1000

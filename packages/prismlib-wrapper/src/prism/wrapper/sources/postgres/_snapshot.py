@@ -1,13 +1,15 @@
 """Rows of a table as they were in an exported snapshot, in batches of a bounded size.
 
-Each batch is one COPY over a range of the table's blocks, so nothing is held that was not asked
-for, and a slow consumer holds up nothing but itself. The range is chosen by what the blocks before
-it gave, since values stored out of line make a block's text any size.
+Each batch is one COPY over a range of the table's blocks, so no more is held than what was asked
+for and the batch after it, and a slow consumer holds up nothing but itself. The range is chosen by
+what the blocks before it gave, since values stored out of line make a block's text any size. The
+server writes the next batch while the last one is read: else each would wait for the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from prism.wrapper.sources._batch import RowBatch
@@ -33,19 +35,26 @@ def copy_leaf(
     names = ", ".join(identifier(column.name) for column in table.schema.columns)
     condition = f" AND ({table.row_filter})" if table.row_filter else ""
     source = f"SELECT {names} FROM ONLY {qualified(leaf.schema, leaf.name)}"  # noqa: S608  # quoted names of the catalogue
-    first, blocks = 0, _FIRST_BLOCKS
-    while first < leaf.blocks:
-        # Blocks that were added since hold no row that the snapshot sees.
-        last = min(first + blocks, leaf.blocks)
-        blob = session.copy(
+
+    def read(first: int, last: int) -> bytes:
+        return session.copy(
             f"COPY ({source} WHERE ctid >= '({first},0)' AND ctid < '({last},0)'{condition}) "
             "TO STDOUT"
         )
-        if blob:
-            yield RowBatch.from_copy_text(table.schema, blob)
-        per_block = max(1.0, len(blob) / (last - first))
-        blocks = max(1, min(blocks * _GROWTH, int(batch_bytes / per_block)))
-        first = last
+
+    first, blocks = 0, _FIRST_BLOCKS
+    # Blocks that were added since hold no row that the snapshot sees.
+    last = min(blocks, leaf.blocks)
+    with ThreadPoolExecutor(1, "prism-pg-copy") as ahead:
+        coming = ahead.submit(read, first, last) if first < last else None
+        while coming is not None:
+            blob = coming.result()
+            per_block = max(1.0, len(blob) / (last - first))
+            blocks = max(1, min(blocks * _GROWTH, int(batch_bytes / per_block)))
+            first, last = last, min(last + blocks, leaf.blocks)
+            coming = ahead.submit(read, first, last) if first < last else None
+            if blob:
+                yield RowBatch.from_copy_text(table.schema, blob)
 
 
 def rows_estimate(leaves: list[Leaf]) -> int | None:

@@ -40,6 +40,7 @@ from prism.wrapper.sources.postgres._assembler import Assembler, Resolved
 from prism.wrapper.sources.postgres._catalogue import TypeFacts, resolve_relation
 from prism.wrapper.sources.postgres._fetch import fetch_rows
 from prism.wrapper.sources.postgres._ground import Ground
+from prism.wrapper.sources.postgres._horizon import Horizon
 from prism.wrapper.sources.postgres._position import (
     LogEnd,
     Position,
@@ -65,6 +66,11 @@ __all__ = ["PostgresSource"]
 _LOG: Final = logging.getLogger("prism.wrapper")
 _READ_S: Final = 1.0
 _FIRST_BACKOFF_S: Final = 0.1
+# Twice and a bit of how often the server is asked whether it is there.
+_SILENT_S: Final = 2.5
+_TOLD_AT_MOST: Final = 1024
+# For a look at the catalogue, or rows by key.
+_ANSWER_S: Final = 60.0
 _UNKNOWN_TYPE: Final = TypeFacts(base_name="unknown", category="X", form="p")
 _WAITING_SQL: Final = """
 SELECT pid, extract(epoch FROM now() - xact_start)::int, state
@@ -100,6 +106,7 @@ class PostgresSource:
         self._confirmed: Position | None = None
         self._schemas: dict[TableId, TableSchema] = {}
         self._ground = Ground((), {})
+        self._horizon = Horizon(self._closing.wait)
         self._spools = SpoolRoom(memory_bytes=settings.memory_bytes, folder=settings.spool_folder)
         self._status = SourceStatus(phase=Phase.WAITING, connected=False, slot=settings.slot)
 
@@ -145,7 +152,7 @@ class PostgresSource:
             for attempt in (1, 2):
                 session = self._side_connection()
                 try:
-                    return fetch_rows(session, schema, keys)
+                    return self._reread(session, schema, keys)
                 except SourceUnavailableError:
                     session.close()
                     self._side_session = None
@@ -161,11 +168,16 @@ class PostgresSource:
         if not self._closing.is_set():
             try:
                 with self._side:
-                    facts = slot_facts(self._side_connection(), self._settings.slot)
+                    session = self._side_connection()
+                    with session.answering_within(_ANSWER_S):
+                        facts = slot_facts(session, self._settings.slot)
             except SourceError as error:
                 failure = str(error)
+        streams = self._status.phase is Phase.STREAM
+        is_silent = streams and link is not None and link.silent_s > _SILENT_S
         return replace(
             self._status,
+            connected=self._status.connected and not is_silent,
             confirmed=None if confirmed is None else str(confirmed),
             wal_status=None if facts is None else facts.wal_status,
             retained_bytes=None if facts is None else facts.retained_bytes,
@@ -180,6 +192,9 @@ class PostgresSource:
         link = self._link
         if link is not None:
             link.close()
+        side = self._side_session
+        if side is not None:
+            side.abort()  # who waits for its answer holds the lock
         with self._side:
             if self._side_session is not None:
                 self._side_session.close()
@@ -257,11 +272,10 @@ class PostgresSource:
         slot = self._free_slot(session)
         why: str | None = self._void
         if self._told is not None:
-            branches = (
-                ()
-                if self._told.timeline == identity.timeline
-                else link.timeline_branches(identity.timeline)
-            )
+            branches: tuple[tuple[int, int], ...] = ()
+            if self._told.timeline != identity.timeline:
+                branches = link.timeline_branches(identity.timeline)
+                self._horizon.forget()
             end = LogEnd(
                 system=identity.system,
                 timeline=identity.timeline,
@@ -274,6 +288,7 @@ class PostgresSource:
         if why is not None:
             self._told = None
             self._void = why
+            self._horizon.forget()
             if slot is not None:
                 link.drop_slot(settings.slot)
             yield from self._snapshot(session, link, identity, why)
@@ -422,7 +437,8 @@ class PostgresSource:
                 told=self._schemas,
                 current=lambda schema: self._current(session, schema),
                 position=position,
-                reread=lambda schema, keys: fetch_rows(session, schema, keys),
+                reread=lambda schema, keys: self._reread(session, schema, keys),
+                began=lambda xid: self._began(session, xid),
                 part_rows=self._settings.part_rows,
             )
         self._spools.close()
@@ -430,10 +446,25 @@ class PostgresSource:
             resolve=_Resolver(session, self._ground.tables, self._adopt),
             told=self._schemas,
             position=position,
-            reread=lambda schema, keys: fetch_rows(session, schema, keys),
+            reread=lambda schema, keys: self._reread(session, schema, keys),
+            began=lambda xid: self._began(session, xid),
             open_spool=self._spools.open,
             part_rows=self._settings.part_rows,
         )
+
+    def _began(self, session: Session, xid: int) -> None:
+        self._horizon.told(xid)
+        # Most can be seen long since.
+        if len(self._horizon) % _TOLD_AT_MOST == 0:
+            self._horizon.look(session)
+
+    def _reread(
+        self, session: Session, schema: TableSchema, keys: Sequence[tuple[str, ...]]
+    ) -> dict[tuple[str, ...], tuple[str | None, ...]]:
+        """Read rows by key, at least as new as all that was told."""
+        with session.answering_within(_ANSWER_S):
+            self._horizon.reach(session)
+            return fetch_rows(session, schema, keys)
 
     def _options(self) -> dict[str, str]:
         if self._settings.plugin == "wal2json":
@@ -453,8 +484,9 @@ class PostgresSource:
         Raises:
             _Stale: They are not, or may not be.
         """
-        tables, changed = follow(session, self._settings)
-        ground = Ground.of(session, tables)
+        with session.answering_within(_ANSWER_S):
+            tables, changed = follow(session, self._settings)
+            ground = Ground.of(session, tables)
         why = changed or self._ground.rift(ground)
         if why is not None:
             raise _Stale(why)
@@ -472,6 +504,7 @@ class PostgresSource:
         to them since they were attached and ends with the same rows.
         """
         before = self._adopt(session)
+        self._horizon.reach(session)
         for table in self._ground.tables:
             known = {leaf.oid for leaf in before.leaves[table.facts.oid]}
             for leaf in self._ground.leaves[table.facts.oid]:

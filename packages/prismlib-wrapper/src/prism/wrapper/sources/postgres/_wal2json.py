@@ -37,6 +37,7 @@ __all__ = ["OPTIONS", "JSONAssembler"]
 OPTIONS: Final = {
     "format-version": "2",
     "include-lsn": "true",
+    "include-xids": "true",
     "include-timestamp": "true",
     "include-transaction": "true",
 }
@@ -53,6 +54,7 @@ class JSONAssembler:
         current: Tells the schema a table has now; asked when a row has other columns.
         position: Makes a position of a log sequence number.
         reread: Reads rows of a table by key, as they are now.
+        began: Told the number of each transaction before its changes.
         part_rows: How many changes of a transaction are told at once.
     """
 
@@ -64,6 +66,7 @@ class JSONAssembler:
         current: Callable[[TableSchema], TableSchema],
         position: Callable[[int], str],
         reread: Reread,
+        began: Callable[[int], object] = lambda _xid: None,
         part_rows: int = 1000,
     ) -> None:
         self._schemas = {(s.table.schema, s.table.name): s for s in schemas}
@@ -72,6 +75,7 @@ class JSONAssembler:
         self._known: set[tuple[tuple[str, str], frozenset[str]]] = set()
         self._position = position
         self._reread = reread
+        self._began = began
         self._part_rows = part_rows
         self._part: list[Change] = []
         self._doubtful: list[int] = []
@@ -104,6 +108,7 @@ class JSONAssembler:
             if self._in_transaction:
                 raise SourceProtocolError("wal2json began a transaction inside another")
             self._in_transaction = True
+            self._began(int(str(message["xid"])))
         elif action == "M":
             return
         elif not self._in_transaction:

@@ -1,0 +1,1 @@
+"""The parts of the benchmarks of reads: at the database, and from the replica in the app."""
