@@ -213,7 +213,10 @@ class Replica:
                 # The old replica stays readable until the new one is complete.
                 if self._next is not None and is_live:
                     self.rows, self._next = self._next, None
-                self.position, self.is_live, self.source_age_s = position, is_live, age
+                # That of the rows that can be read, not of those that are being built.
+                if self._next is None:
+                    self.position = position
+                self.is_live, self.source_age_s = is_live, age
 
     def columns(self, table: str) -> dict[str, dict[str, Any]]:
         # A copy in one step: the other thread goes on.
