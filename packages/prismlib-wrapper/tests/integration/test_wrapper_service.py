@@ -223,25 +223,46 @@ def test_a_rebuild_goes_on_after_a_kill(shop: Database, wrapper: Wrapper) -> Non
     assert wrapper.said.count("a snapshot begins") == 1
 
 
-def test_altered_tables(shop: Database, wrapper: Wrapper) -> None:
+@pytest.mark.parametrize(
+    ("default", "snapshots"),
+    [
+        # The rows that are there get a value that is not in the stream.
+        pytest.param("DEFAULT 'red'", 2, id="values-nobody-told"),
+        # They get NULL, which is known; so the log's rows are read anew, some at a time.
+        pytest.param("", 1, id="refreshed"),
+    ],
+)
+def test_altered_tables(shop: Database, wrapper: Wrapper, default: str, snapshots: int) -> None:
     shop.execute("INSERT INTO products SELECT n, 'name ' || n, n FROM generate_series(1, 500) n")
     with wrapper, Replica(wrapper.port) as replica:
         wrapper.wait(is_streaming)
         assert_equal(replica, shop.admin_dsn)
+        resets = replica.resets
         shop.execute(
-            "ALTER TABLE products ADD COLUMN colour text DEFAULT 'red'",
+            f"ALTER TABLE products ADD COLUMN colour text {default}",
             "ALTER TABLE products DROP COLUMN stock",
             "UPDATE products SET name = 'changed' WHERE id = 1",
         )
+        # Changes that come while rows are read anew are not undone by it.
+        shop.execute("UPDATE products SET name = 'late' WHERE id > 490")
+        colour = "red" if default else None
 
         def is_new() -> bool:
             rows = replica.columns("products").values()
             return len(rows) == 500 and all(
-                set(row) == {"id", "name", "price", "big", "colour"} and row["colour"] == "red"
+                set(row) == {"id", "name", "price", "big", "colour"} and row["colour"] == colour
                 for row in rows
             )
 
         eventually(is_new)
+        names = {row_id: row["name"] for row_id, row in replica.columns("products").items()}
+        assert names == {
+            str(n): "changed" if n == 1 else "late" if n > 490 else f"name {n}"
+            for n in range(1, 501)
+        }
+        assert wrapper.said.count("a snapshot begins") == snapshots
+        assert replica.resets - resets == snapshots - 1
+        assert ("its rows are read anew" in wrapper.said) == (snapshots == 1)
 
 
 def test_hangup_and_stop(shop: Database, wrapper: Wrapper) -> None:

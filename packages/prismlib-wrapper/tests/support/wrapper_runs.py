@@ -65,7 +65,7 @@ class Wrapper:
         self.configure(more)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def configure(self, more: str = "", *, database: str = "") -> None:
+    def configure(self, more: str = "", *, database: str = "", chorus: str = "") -> None:
         self.config.write_text(
             f"""
 [database]
@@ -78,6 +78,7 @@ publication = "{self._slot}"
 tenant_id = "{TENANT}"
 listen_port = {self.port}
 heartbeat_s = 0.1
+{chorus}
 [log]
 path = "{self.log_path}"
 {more}
@@ -212,7 +213,10 @@ class Replica:
                 # The old replica stays readable until the new one is complete.
                 if self._next is not None and is_live:
                     self.rows, self._next = self._next, None
-                self.position, self.is_live, self.source_age_s = position, is_live, age
+                # That of the rows that can be read, not of those that are being built.
+                if self._next is None:
+                    self.position = position
+                self.is_live, self.source_age_s = is_live, age
 
     def columns(self, table: str) -> dict[str, dict[str, Any]]:
         # A copy in one step: the other thread goes on.

@@ -14,31 +14,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.metadata
 import logging
 import sys
 import threading
 import time
 from collections.abc import Callable
 
-from chorus_fabric import (
-    CHORUSPublisher,
-    DriverEndpoint,
-    FabricConfigurationError,
-    PublisherConfig,
-    TLSConfig,
-    read_secret,
-)
+from chorus_fabric import CHORUSPublisher, FabricConfigurationError
 from prism.wrapper._changelog import ChangeLog
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._health import WrapperHealth
 from prism.wrapper._origin import Origin
 from prism.wrapper._pipeline.channel import Channel, ChannelClosed
-from prism.wrapper._pipeline.composer import Composer, Target
+from prism.wrapper._pipeline.composer import Composer
 from prism.wrapper._pipeline.keeper import Keeper
 from prism.wrapper._pipeline.rebuild import Rebuild
+from prism.wrapper._pipeline.shipment import Target
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper._progress import SnapshotProgress
+from prism.wrapper._publishing import driver_endpoints, publisher_config, version
 from prism.wrapper._queries import LogQueries
 from prism.wrapper._recipe import Recipe, make_vectorizer
 from prism.wrapper._status import StatusFile
@@ -52,7 +46,8 @@ __all__ = ["Daemon"]
 _log = logging.getLogger("prism.wrapper")
 
 _READ_AHEAD_BYTES = 32 << 20
-_BYTES_PER_CHANGE = 256
+# Measured: a change of five short values takes 480 bytes more than their characters.
+_BYTES_PER_CHANGE = 480
 _TICK_S = 0.05
 _KEPT_S = 0.001
 _STATUS_EVERY_S = 1.0
@@ -83,7 +78,7 @@ class Daemon:
         )
         self._vectorizer = vectorizer
         self._recipe = Recipe.of(config, vectorizer)
-        self._fabric = _publisher_config(config, vectorizer.model_id, vectorizer.embedder.dim)
+        self._fabric = publisher_config(config, vectorizer.model_id, vectorizer.embedder.dim)
         path = config.log_path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._log = ChangeLog(path, kept_deletions=config.log.kept_deletions)
@@ -116,7 +111,7 @@ class Daemon:
             keeper=self._keeper,
             vectorizer=vectorizer,
             rebuild=lambda: self._rebuild,
-            version=_version(),
+            version=version(),
         )
         self._status = StatusFile.beside(path)
         self._publisher: CHORUSPublisher | None = None
@@ -307,11 +302,8 @@ class Daemon:
             writes=writes,
             health=self._health,
         )
-        for driver in self._config.chorus.drivers:
-            host, _, port = driver.rpartition(":")
-            publisher.add_driver(
-                DriverEndpoint(host=host, port=int(port), tenant_id=self._config.chorus.tenant_id)
-            )
+        for driver in driver_endpoints(self._config):
+            publisher.add_driver(driver)
         return publisher
 
     # Watching and ending.
@@ -379,34 +371,3 @@ def _weight(event: SourceEvent) -> int:
             return _BYTES_PER_CHANGE * len(changes)
         case _:
             return 64
-
-
-def _publisher_config(config: WrapperConfig, model_id: str, dim: int) -> PublisherConfig:
-    chorus = config.chorus
-    tls = None
-    if chorus.certificate and chorus.key and chorus.authority:
-        tls = TLSConfig(certificate=chorus.certificate, key=chorus.key, authority=chorus.authority)
-    try:
-        secret = read_secret(chorus.secret_file) if chorus.secret_file else None
-        return PublisherConfig(
-            tenant_id=chorus.tenant_id,
-            host=chorus.listen_host,
-            port=chorus.listen_port,
-            node_id=chorus.node_id or None,
-            tls=tls,
-            secret=secret,
-            model_id=model_id,
-            dim=dim,
-            wire=config.vectors.wire,
-            version=_version(),
-            heartbeat_s=chorus.heartbeat_s,
-        )
-    except FabricConfigurationError as error:
-        raise WrapperConfigurationError(f"[chorus] {error}") from error
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("prismlib-wrapper")
-    except importlib.metadata.PackageNotFoundError:
-        return ""

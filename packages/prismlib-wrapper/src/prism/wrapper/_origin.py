@@ -17,6 +17,7 @@ from prism.wrapper.sources.errors import (
 )
 from prism.wrapper.sources.postgres import PostgresSettings, PostgresSource
 from prism.wrapper.sources.postgres._catalogue import key_problem
+from prism.wrapper.sources.postgres._rights import may_replicate
 from prism.wrapper.sources.postgres._session import Session
 from prism.wrapper.sources.postgres._sql import identifier
 
@@ -27,7 +28,6 @@ __all__ = [
     "Origin",
     "candidate_tables",
     "followed_names",
-    "may_replicate",
     "postgres_settings",
 ]
 
@@ -51,17 +51,6 @@ def candidate_tables(session: Session, schemas: Sequence[str]) -> list[TableFact
     """The tables of some schemas that could be followed if they have a key."""
     oids = [int(row[0]) for row in session.rows(_TABLES_SQL, (list(schemas),))]
     return session.describe(oids)
-
-
-def may_replicate(session: Session) -> bool:
-    """Whether the role may read the stream of changes."""
-    # Managed databases grant it through a role of their own.
-    (found,) = session.rows(
-        "SELECT rolsuper OR rolreplication OR EXISTS (SELECT 1 FROM pg_roles AS granted "
-        "WHERE granted.rolname IN ('rds_replication', 'azure_pg_admin') "
-        "AND pg_has_role(granted.oid, 'USAGE')) FROM pg_roles WHERE rolname = current_user"
-    )
-    return bool(found[0])
 
 
 def followed_names(session: Session, config: WrapperConfig) -> tuple[str, ...]:

@@ -17,18 +17,18 @@ which goes on.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from chorus_fabric import FeedBatch, PositionGoneError, StreamSchema
 from prism.wrapper._changelog import writing
+from prism.wrapper._changelog.age import SourceAge
+from prism.wrapper._changelog.connections import Connections
 from prism.wrapper._changelog.entries import LogBatch, RowKey, RowState
-from prism.wrapper._changelog.file import LogFile, log_error
 from prism.wrapper._changelog.reading import (
     FeedReader,
     StoredRow,
@@ -38,42 +38,13 @@ from prism.wrapper._changelog.reading import (
     stored_seq,
 )
 from prism.wrapper._changelog.state import REBUILD, SNAPSHOT, LogState, load_state
-from prism.wrapper.errors import ChangeLogError
+from prism.wrapper._changelog.status import LogStatus, log_status
 
 __all__ = ["ChangeLog", "LogStatus"]
 
 # Rows of an old epoch that are dropped in one step: some 10 ms.
 _DROPPED_AT_ONCE = 5_000
 _COMPACT_EVERY = 4_096
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogStatus:
-    """A change log at one moment.
-
-    Attributes:
-        epoch: The epoch that is served; 0 for none.
-        complete: Whether it holds a whole snapshot.
-        head: Its highest number.
-        floor: The highest number among its forgotten deletions.
-        building: The epoch that is built beside it; `None` for none.
-        building_head: How many numbers that one has given out.
-        position: Where the source resumes; `None` for a new snapshot.
-        committed_ns: When the last transaction in the log was committed, by the source's clock.
-        size_bytes: Size of the file and its write-ahead log.
-        quarantined: Rows whose vector could not be made.
-    """
-
-    epoch: int
-    complete: bool
-    head: int
-    floor: int
-    building: int | None
-    building_head: int
-    position: str | None
-    committed_ns: int | None
-    size_bytes: int
-    quarantined: int
 
 
 class ChangeLog:
@@ -104,22 +75,14 @@ class ChangeLog:
     ) -> None:
         self._clock = clock
         self._kept_deletions = kept_deletions
-        self._lock = threading.RLock()
-        self._readers: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
         self._wakes: dict[object, Callable[[], None]] = {}
         self._feed = FeedReader()
-        self._is_closed = False
+        self._age = SourceAge(clock)
         self._deletions = 0
-        self._up_to_date_at: float | None = None
-        self._is_behind = True
-        self._file = LogFile(path)
+        self._connections = Connections(path)
         try:
-            self._writer = self._file.connect(writer=True)
-        except BaseException:
-            self._file.close()
-            raise
-        try:
-            self._load()
+            self._connections.write(lambda _: None, done=self._load)
             self._forget_unfinished()
         except BaseException:
             self.close()
@@ -148,20 +111,11 @@ class ChangeLog:
     def source_age_s(self) -> float | None:
         """Seconds since the log held all that its source had committed; see `FeedLog`."""
         state = self._state
-        if not state.served.complete:
-            return None
-        if not self._is_behind:
-            return 0.0
-        since = self._up_to_date_at
-        if since is None and state.committed_ns is not None:
-            since = state.committed_ns / 1e9
-        return None if since is None else max(0.0, self._clock() - since)
+        return self._age.now_s(state.committed_ns) if state.served.complete else None
 
     def set_behind(self, *, behind: bool) -> None:
         """Say whether the source may have committed what is not in the log yet."""
-        if not behind or not self._is_behind:
-            self._up_to_date_at = self._clock()
-        self._is_behind = behind
+        self._age.set_behind(behind=behind)
 
     def read(
         self,
@@ -178,7 +132,7 @@ class ChangeLog:
             PositionGoneError: The epoch is not the current one, or later deletions are forgotten.
             ChangeLogError: The file cannot be read.
         """
-        with self._reader() as connection:
+        with self._connections.reading() as connection:
             row = connection.execute(
                 "SELECT current, head, floor, committed_ns FROM meta "
                 "JOIN epochs ON epochs.epoch = meta.current"
@@ -268,7 +222,7 @@ class ChangeLog:
         if state.rebuilding is None:
             return []
         cursor = state.epochs[state.rebuilding].cursor
-        with self._reader() as connection:
+        with self._connections.reading() as connection:
             return stored_after(connection, state.current, after=cursor, count=count)
 
     def copy(
@@ -345,7 +299,7 @@ class ChangeLog:
     def to_refresh(self, epoch: int, stream: int, *, after: int, count: int) -> list[StoredRow]:
         """Give rows of a table that have columns of an earlier schema, in the order of numbers."""
         upto = self._state.refreshes.get(epoch, {}).get(stream, 0)
-        with self._reader() as connection:
+        with self._connections.reading() as connection:
             rows = stored_after(connection, epoch, after=after, count=count, stream=stream)
         return [row for row in rows if row.seq <= upto]
 
@@ -406,7 +360,7 @@ class ChangeLog:
         """Read rows of an epoch by key; those that are not there are left out."""
         if epoch not in self._state.epochs or not keys:
             return {}
-        with self._reader() as connection:
+        with self._connections.reading() as connection:
             try:
                 return stored_rows(connection, epoch, keys)
             except sqlite3.OperationalError:
@@ -416,12 +370,12 @@ class ChangeLog:
 
     def seq_of(self, key: RowKey) -> int:
         """The number under which the current epoch holds a row, gone or not; 0 for none."""
-        with self._reader() as connection:
+        with self._connections.reading() as connection:
             return stored_seq(connection, self._state.current, key)
 
     def quarantine(self, *, limit: int = 100) -> list[tuple[RowKey, str]]:
         """Rows of the current epoch whose vector could not be made, with the reason."""
-        with self._reader() as connection:
+        with self._connections.reading() as connection:
             return [
                 ((stream, row_id), error)
                 for stream, row_id, error in connection.execute(
@@ -434,42 +388,15 @@ class ChangeLog:
     def status(self) -> LogStatus:
         """Tell how the log is."""
         state = self._state
-        with self._reader() as connection:
-            (quarantined,) = connection.execute(
-                "SELECT count(*) FROM quarantine WHERE epoch = ?", (state.current,)
-            ).fetchone()
-        size = 0
-        for suffix in ("", "-wal"):
-            with contextlib.suppress(OSError):
-                size += os.stat(self._file.path + suffix).st_size  # noqa: PTH116
-        building = state.building if state.building != state.current else None
-        return LogStatus(
-            epoch=state.current,
-            complete=state.served.complete,
-            head=state.served.head,
-            floor=state.served.floor,
-            building=building,
-            building_head=state.epochs[building].head if building else 0,
-            position=state.position,
-            committed_ns=state.committed_ns,
-            size_bytes=size,
-            quarantined=quarantined,
-        )
+        with self._connections.reading() as connection:
+            return log_status(connection, state, path=self._connections.path)
 
     def close(self) -> None:
         """Close the file. Waits for the append that is under way. Closing twice does nothing."""
-        with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-            readers, self._readers = self._readers, []
-            for connection in (*readers, self._writer):
-                with contextlib.suppress(sqlite3.Error):
-                    connection.close()
-            self._file.close()
+        self._connections.close()
 
     def __repr__(self) -> str:
-        return f"ChangeLog({self._file.path!r})"
+        return f"ChangeLog({self._connections.path!r})"
 
     # Inside.
 
@@ -480,33 +407,15 @@ class ChangeLog:
         return max(int(self._clock() * 1e6), max(self._state.epochs, default=0) + 1, 1)
 
     def _change(self, work: Callable[[sqlite3.Connection], object]) -> int:
+        result = self._connections.write(work, done=self._load)
         with self._lock:
-            if self._is_closed:
-                raise ChangeLogError(f"{self._file.path}: the change log is closed")
-            connection = self._writer
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    result = work(connection)
-                    connection.execute("COMMIT")
-                except BaseException:
-                    if connection.in_transaction:
-                        with contextlib.suppress(sqlite3.Error):
-                            connection.execute("ROLLBACK")
-                    raise
-            except sqlite3.Error as error:
-                raise log_error(error, self._file.path) from error
-            self._load()
             wakes = list(self._wakes.values())
         for wake in wakes:
             wake()
         return result if isinstance(result, int) else 0
 
-    def _load(self) -> None:
-        try:
-            self._state = load_state(self._writer, getattr(self, "_state", None))
-        except sqlite3.Error as error:
-            raise log_error(error, self._file.path) from error
+    def _load(self, connection: sqlite3.Connection) -> None:
+        self._state = load_state(connection, getattr(self, "_state", None))
 
     def _forget_unfinished(self) -> None:
         """Drop a snapshot that a killed process left; have something to serve in any case."""
@@ -522,29 +431,6 @@ class ChangeLog:
             connection.execute("UPDATE meta SET building = NULL, current = ?", (current,))
 
         self._change(change)
-
-    @contextlib.contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection with a transaction that sees one state of the file."""
-        with self._lock:
-            if self._is_closed:
-                raise ChangeLogError(f"{self._file.path}: the change log is closed")
-            idle = self._readers.pop() if self._readers else None
-        connection = idle or self._file.connect(writer=False)
-        try:
-            connection.execute("BEGIN")
-            yield connection
-        except sqlite3.Error as error:
-            raise log_error(error, self._file.path) from error
-        finally:
-            with contextlib.suppress(sqlite3.Error):
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            with self._lock:
-                if self._is_closed:
-                    connection.close()
-                else:
-                    self._readers.append(connection)
 
     def _unsubscribe(self, token: object) -> None:
         with self._lock:

@@ -110,8 +110,8 @@ class VectorSettings:
     """How texts become vectors.
 
     Attributes:
-        embedder: `static` (a table of token vectors: 10,000 rows/s and more), `minilm` (a small
-            transformer: finds more, about 150 rows/s), or `openai`, `voyage`, `ollama`.
+        embedder: `static` (a table of token vectors: quick), `minilm` (a small transformer: finds
+            more, and is many times slower), or `openai`, `voyage`, `ollama`.
         model: The provider's model, which `openai`, `voyage` and `ollama` need.
         wire: `full`: vectors travel at the embedder's width, scores are its cosines. `projected`:
             as 64 dimensions of the tenant's space: a quarter of the bytes, scores only near.

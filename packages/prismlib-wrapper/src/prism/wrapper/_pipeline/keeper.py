@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from prism.wrapper._changelog import ChangeLog
 from prism.wrapper._pipeline.channel import Channel, ChannelClosed
-from prism.wrapper._pipeline.composer import Shipment
+from prism.wrapper._pipeline.shipment import Shipment
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper.errors import ChangeLogFullError
 from prism.wrapper.sources import Source
@@ -23,6 +23,8 @@ __all__ = ["Keeper"]
 
 _log = logging.getLogger("prism.wrapper.feed")
 
+# Some ten batches of 1,024 rows with vectors: enough for the log never to wait for the embedder.
+_IN_FLIGHT_BYTES = 16 << 20
 _RETRY_S = 1.0
 _IDLE_S = 0.2
 
@@ -54,7 +56,7 @@ class Keeper:
         self._pause = pause
         self._outstanding = 0
         self._idle = threading.Condition()
-        self._channel: Channel[Shipment] = Channel(capacity=32 << 20)
+        self._channel: Channel[Shipment] = Channel(capacity=_IN_FLIGHT_BYTES)
         self._broken = False
         self.problem: str | None = None
         self.shipments = 0

@@ -14,6 +14,7 @@ from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem
 from prism.wrapper.sources.postgres._position import SlotFacts
 from prism.wrapper.sources.postgres._publication import grants, published_tables, table_oid
+from prism.wrapper.sources.postgres._rights import MAY_REPLICATE_SQL
 from prism.wrapper.sources.postgres._server import OLDEST_VERSION
 from prism.wrapper.sources.postgres._session import Session
 from prism.wrapper.sources.postgres._settings import PostgresSettings
@@ -116,10 +117,7 @@ def check(settings: PostgresSettings) -> list[Finding]:
 
 def _gather(session: Session, settings: PostgresSettings) -> PostgresFacts:
     ((database, role, superuser, replication, create, recovery, encoding, used),) = session.rows(
-        "SELECT current_database(), current_user::text, rolsuper, "
-        # Managed databases give a role of their own in place of the attribute.
-        "rolreplication OR EXISTS (SELECT FROM pg_roles g WHERE g.rolname IN "
-        "('rds_replication', 'cloudsqlreplica') AND pg_has_role(r.oid, g.oid, 'USAGE')), "
+        f"SELECT current_database(), current_user::text, rolsuper, {MAY_REPLICATE_SQL}, "  # noqa: S608
         "has_database_privilege(current_database(), 'CREATE'), pg_is_in_recovery(), "
         "current_setting('server_encoding'), (SELECT count(*) FROM pg_replication_slots) "
         "FROM pg_roles r WHERE rolname = current_user"
@@ -139,7 +137,7 @@ def _gather(session: Session, settings: PostgresSettings) -> PostgresFacts:
         database=database,
         role=role,
         is_superuser=superuser,
-        may_replicate=superuser or replication,
+        may_replicate=replication,
         may_create=create,
         in_recovery=recovery,
         encoding=encoding,
