@@ -22,6 +22,7 @@ from chorus_fabric._statuses import error_of
 from chorus_fabric._tls import channel_credentials, channel_options
 from chorus_fabric.errors import (
     FabricConfigurationError,
+    FeedProtocolError,
     HandshakeError,
     MalformedFrameError,
     SessionExpiredError,
@@ -149,7 +150,10 @@ class FeedCall:
         """Give frames as they come; raises a `ChorusError` when the stream breaks."""
         try:
             for envelope in self._call:  # type: ignore[attr-defined]  # a stream of bytes
-                yield frame_in(envelope) or pb.Envelope.FromString(envelope).frame
+                content = read_envelope(envelope)
+                if isinstance(content, pb.HelloReply):
+                    raise FeedProtocolError("an answer to a hello in a feed that was called")
+                yield content
         except grpc.RpcError as error:
             raise error_of(error, self._where) from None
 
@@ -339,6 +343,22 @@ class ServiceClient:
         options += channel_options(tenant_id)
         credentials = channel_credentials(config.tls)
         return grpc.secure_channel(self._where, credentials, options=options)
+
+
+def read_envelope(envelope: bytes) -> bytes | memoryview | pb.HelloReply:
+    """Give what a serialised `Envelope` holds; a frame lies in the memory of that.
+
+    Raises:
+        FeedProtocolError: It is no envelope.
+    """
+    frame = frame_in(envelope)
+    if frame is not None:
+        return frame
+    try:
+        content = pb.Envelope.FromString(envelope)
+    except DecodeError:
+        raise FeedProtocolError("a message of the feed is no Envelope") from None
+    return content.hello if content.WhichOneof("content") == "hello" else content.frame
 
 
 def read_welcome(session: Session, reply: pb.HelloReply) -> Welcome:
