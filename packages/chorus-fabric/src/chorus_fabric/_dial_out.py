@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from chorus_fabric._feed_stream import FeedStream
     from chorus_fabric._publisher_config import DriverEndpoint, PublisherConfig
     from chorus_fabric._service import WrapperService
+
+    _FeedCall = grpc.aio.StreamStreamCall[bytes, pb.Ack]
 
 __all__ = ["feed_driver"]
 
@@ -71,7 +73,7 @@ async def _feed_once(
             request_serializer=None,
             response_deserializer=pb.Ack.FromString,
         )
-        call: grpc.aio.StreamStreamCall[bytes, pb.Ack] = feed()
+        call = cast("_FeedCall", feed(None))
         feeds: list[FeedStream] = []
         sending = asyncio.Lock()  # an answer to a renewal may come between two frames
 
@@ -81,7 +83,7 @@ async def _feed_once(
 
         sender: asyncio.Task[None] | None = None
         try:
-            while (ack := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
+            while isinstance(ack := await call.read(), pb.Ack):
                 match ack.WhichOneof("content"):
                     case "hello":
                         # TLS has looked for the tenant in the driver's certificate already.

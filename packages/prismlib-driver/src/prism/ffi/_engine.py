@@ -33,6 +33,7 @@ from chorus_fabric import (
 from chorus_fabric.v1 import wrapper_pb2 as pb
 from prism.ffi._feed import Feed
 from prism.ffi._row import Row, RowMatch
+from prism.ffi._row_block import RowValues
 from prism.ffi._snapshot_file import snapshot_tenant
 from prism.ffi._status import DriverStatus
 from prism.ffi._table import PROJECTED_DIM
@@ -257,12 +258,14 @@ class Engine:
                 match.text,
                 match.table,
                 Row(
-                    table=match.table,
-                    row_id=match.row_id,
-                    text_repr=match.text,
-                    seq=reply.position.seq,
-                    number=-1,
-                    encoded=match.columns,
+                    RowValues(
+                        row_id=match.row_id,
+                        table=match.table,
+                        text_repr=match.text,
+                        seq=reply.position.seq,
+                        number=-1,
+                        encoded=match.columns,
+                    )
                 ),
             )
             for match in reply.matches
