@@ -19,7 +19,7 @@ from chorus_fabric._identity import EVERY_TENANT
 from chorus_fabric._publisher_config import check_port, node_name
 from chorus_fabric._session import SessionPolicy
 from chorus_fabric._statuses import error_of
-from chorus_fabric._tls import channel_credentials, channel_options
+from chorus_fabric._tls import TLSFiles, channel_credentials, channel_options
 from chorus_fabric.errors import (
     FabricConfigurationError,
     FeedProtocolError,
@@ -177,6 +177,7 @@ class ServiceClient:
         self._number = random.getrandbits(32)
         self._tenant_id = config.known_tenant()
         self._welcome: Welcome | None = None
+        self._files = None if config.tls is None else TLSFiles(config.tls)
         self._channel = self._open_channel()
         self._stub = wrapper_pb2_grpc.WrapperServiceStub(self._channel)
 
@@ -293,6 +294,7 @@ class ServiceClient:
         kind: type[Reply],
         timeout_s: float,
     ) -> Reply:
+        self._follow_files()
         try:
             return self._call_once(method, body, envelope, kind, timeout_s)
         except (HandshakeError, SessionExpiredError):
@@ -333,6 +335,13 @@ class ServiceClient:
         except grpc.RpcError as error:
             raise error_of(error, self._where) from None
         return reply
+
+    def _follow_files(self) -> None:
+        """Connect anew if other certificates are there: a channel keeps those it began with."""
+        if self._files is not None and self._files.changed():
+            # The channel before ends with the last call in it, which may be another thread's.
+            self._channel = self._open_channel()
+            self._stub = wrapper_pb2_grpc.WrapperServiceStub(self._channel)
 
     def _open_channel(self) -> grpc.Channel:
         config = self._config
