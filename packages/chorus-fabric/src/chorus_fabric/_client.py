@@ -19,9 +19,10 @@ from chorus_fabric._identity import EVERY_TENANT
 from chorus_fabric._publisher_config import check_port, node_name
 from chorus_fabric._session import SessionPolicy
 from chorus_fabric._statuses import error_of
-from chorus_fabric._tls import channel_credentials, channel_options
+from chorus_fabric._tls import TLSFiles, channel_credentials, channel_options
 from chorus_fabric.errors import (
     FabricConfigurationError,
+    FeedProtocolError,
     HandshakeError,
     MalformedFrameError,
     SessionExpiredError,
@@ -149,7 +150,10 @@ class FeedCall:
         """Give frames as they come; raises a `ChorusError` when the stream breaks."""
         try:
             for envelope in self._call:  # type: ignore[attr-defined]  # a stream of bytes
-                yield frame_in(envelope) or pb.Envelope.FromString(envelope).frame
+                content = read_envelope(envelope)
+                if isinstance(content, pb.HelloReply):
+                    raise FeedProtocolError("an answer to a hello in a feed that was called")
+                yield content
         except grpc.RpcError as error:
             raise error_of(error, self._where) from None
 
@@ -173,6 +177,7 @@ class ServiceClient:
         self._number = random.getrandbits(32)
         self._tenant_id = config.known_tenant()
         self._welcome: Welcome | None = None
+        self._files = None if config.tls is None else TLSFiles(config.tls)
         self._channel = self._open_channel()
         self._stub = wrapper_pb2_grpc.WrapperServiceStub(self._channel)
 
@@ -289,6 +294,7 @@ class ServiceClient:
         kind: type[Reply],
         timeout_s: float,
     ) -> Reply:
+        self._follow_files()
         try:
             return self._call_once(method, body, envelope, kind, timeout_s)
         except (HandshakeError, SessionExpiredError):
@@ -330,6 +336,13 @@ class ServiceClient:
             raise error_of(error, self._where) from None
         return reply
 
+    def _follow_files(self) -> None:
+        """Connect anew if other certificates are there: a channel keeps those it began with."""
+        if self._files is not None and self._files.changed():
+            # The channel before ends with the last call in it, which may be another thread's.
+            self._channel = self._open_channel()
+            self._stub = wrapper_pb2_grpc.WrapperServiceStub(self._channel)
+
     def _open_channel(self) -> grpc.Channel:
         config = self._config
         options: list[tuple[str, str | int]] = list(CHANNEL_OPTIONS)
@@ -339,6 +352,22 @@ class ServiceClient:
         options += channel_options(tenant_id)
         credentials = channel_credentials(config.tls)
         return grpc.secure_channel(self._where, credentials, options=options)
+
+
+def read_envelope(envelope: bytes) -> bytes | memoryview | pb.HelloReply:
+    """Give what a serialised `Envelope` holds; a frame lies in the memory of that.
+
+    Raises:
+        FeedProtocolError: It is no envelope.
+    """
+    frame = frame_in(envelope)
+    if frame is not None:
+        return frame
+    try:
+        content = pb.Envelope.FromString(envelope)
+    except DecodeError:
+        raise FeedProtocolError("a message of the feed is no Envelope") from None
+    return content.hello if content.WhichOneof("content") == "hello" else content.frame
 
 
 def read_welcome(session: Session, reply: pb.HelloReply) -> Welcome:

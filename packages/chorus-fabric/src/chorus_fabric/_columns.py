@@ -153,6 +153,14 @@ class TextColumn(Column[str]):
         except TypeError:
             raise InvalidFrameError("every item of a text column is a `str`") from None
 
+    def __iter__(self) -> Iterator[str]:
+        text = str(self._blob, "utf-8")
+        if len(text) != len(self._blob):
+            yield from super().__iter__()
+            return
+        for start, end in pairwise(self._offsets()):  # ASCII: characters are bytes
+            yield text[start:end]
+
     def _item(self, start: int, end: int) -> str:
         return str(self._blob[start:end], "utf-8")
 

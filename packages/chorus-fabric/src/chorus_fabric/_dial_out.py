@@ -10,22 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc
 
 from chorus_fabric._backoff import Backoff
 from chorus_fabric._channel import CHANNEL_OPTIONS, address
+from chorus_fabric._envelope import envelope_of
 from chorus_fabric._statuses import error_of
 from chorus_fabric._tls import channel_credentials, channel_options
 from chorus_fabric.errors import ChorusError
 from chorus_fabric.v1 import wrapper_pb2 as pb
-from chorus_fabric.v1 import wrapper_pb2_grpc
 
 if TYPE_CHECKING:
     from chorus_fabric._feed_stream import FeedStream
     from chorus_fabric._publisher_config import DriverEndpoint, PublisherConfig
     from chorus_fabric._service import WrapperService
+
+    _FeedCall = grpc.aio.StreamStreamCall[bytes, pb.Ack]
 
 __all__ = ["feed_driver"]
 
@@ -65,23 +67,29 @@ async def _feed_once(
         options += channel_options(config.tenant_id)
         channel = grpc.aio.secure_channel(place, channel_credentials(config.tls), options=options)
     async with channel:
-        call = wrapper_pb2_grpc.DriverServiceStub(channel).Feed()
+        # Envelopes are bytes here: protobuf would copy the frames in them.
+        feed = channel.stream_stream(
+            "/chorus_fabric.v1.DriverService/Feed",
+            request_serializer=None,
+            response_deserializer=pb.Ack.FromString,
+        )
+        call = cast("_FeedCall", feed(None))
         feeds: list[FeedStream] = []
         sending = asyncio.Lock()  # an answer to a renewal may come between two frames
 
         async def send(message: bytes) -> None:
             async with sending:
-                await call.write(pb.Envelope(frame=message))
+                await call.write(envelope_of(message))
 
         sender: asyncio.Task[None] | None = None
         try:
-            while (ack := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]  # the stubs lack it
+            while isinstance(ack := await call.read(), pb.Ack):
                 match ack.WhichOneof("content"):
                     case "hello":
                         # TLS has looked for the tenant in the driver's certificate already.
                         reply = service.hello(ack.hello, None, is_called=False)
                         async with sending:
-                            await call.write(pb.Envelope(hello=reply))
+                            await call.write(pb.Envelope(hello=reply).SerializeToString())
                     case "subscribe" if sender is None:
                         backoff.reset()
                         sender = asyncio.create_task(

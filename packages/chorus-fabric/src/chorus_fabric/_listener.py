@@ -13,7 +13,7 @@ import grpc
 from chorus_fabric._bind import check_bind
 from chorus_fabric._calls import seal_request
 from chorus_fabric._channel import SERVER_OPTIONS, address
-from chorus_fabric._client import PROTOCOL, ClientConfig, Welcome, read_welcome
+from chorus_fabric._client import PROTOCOL, ClientConfig, Welcome, read_envelope, read_welcome
 from chorus_fabric._handshake import Initiator
 from chorus_fabric._identity import peer_identity
 from chorus_fabric._statuses import error_of, status_of
@@ -25,7 +25,6 @@ from chorus_fabric.errors import (
     ServiceUnavailableError,
 )
 from chorus_fabric.v1 import wrapper_pb2 as pb
-from chorus_fabric.v1 import wrapper_pb2_grpc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DriverListener"]
 
+_SERVICE: Final = "chorus_fabric.v1.DriverService"
 _THREADS: Final = 8
 _POLL_S: Final = 0.2
 
@@ -69,7 +69,13 @@ class DriverListener:
             options=SERVER_OPTIONS,
             maximum_concurrent_rpcs=_THREADS,
         )
-        wrapper_pb2_grpc.add_DriverServiceServicer_to_server(self, self._server)
+        # Envelopes are bytes here: protobuf would copy the frames in them.
+        feed = grpc.stream_stream_rpc_method_handler(
+            self.Feed, request_deserializer=None, response_serializer=pb.Ack.SerializeToString
+        )
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(_SERVICE, {"Feed": feed}),)
+        )
         place = address(host, port)
         try:
             if tls is None:
@@ -84,7 +90,7 @@ class DriverListener:
         self._server.start()
 
     def Feed(  # noqa: N802  the protocol's name
-        self, envelopes: Iterator[pb.Envelope], context: grpc.ServicerContext
+        self, envelopes: Iterator[bytes], context: grpc.ServicerContext
     ) -> Iterator[pb.Ack]:
         """Take a feed; called by gRPC in a thread of its own."""
         try:
@@ -136,7 +142,7 @@ class _AcceptedLink:
 
     def __init__(
         self,
-        envelopes: Iterator[pb.Envelope],
+        envelopes: Iterator[bytes],
         context: grpc.ServicerContext,
         auth: Mapping[str, Iterable[bytes]] | None,
     ) -> None:
@@ -173,13 +179,13 @@ class _AcceptedLink:
                 protocol=PROTOCOL, tenant_id=tenant_id, handshake=initiator.hello()
             )
         )
-        envelope = self._receive()
-        if envelope is None or envelope.WhichOneof("content") != "hello":
+        answer = self._receive()
+        if not isinstance(answer, pb.HelloReply):
             raise FeedProtocolError("no answer to hello from the publisher that dialled")
-        self.session = initiator.finish(envelope.hello.handshake, now=time.monotonic())
+        self.session = initiator.finish(answer.handshake, now=time.monotonic())
         if self._identity is not None:
             self._identity.check(tenant_id=tenant_id, node=self.session.peer)
-        self.welcome = read_welcome(self.session, envelope.hello)
+        self.welcome = read_welcome(self.session, answer)
 
     def messages(
         self, position: FeedPosition, tables: tuple[str, ...]
@@ -190,14 +196,14 @@ class _AcceptedLink:
         )
         frame = seal_request(self.session, "Subscribe", 1, body.SerializeToString())
         self._send(subscribe=pb.SubscribeRequest(session_id=self.session.id, frame=frame))
-        while (envelope := self._receive()) is not None:
-            if envelope.WhichOneof("content") == "hello":
+        while (content := self._receive()) is not None:
+            if isinstance(content, pb.HelloReply):
                 if self._renewal is None:
                     raise FeedProtocolError("an answer to a hello that was not said")
-                self._renewal.finish(envelope.hello.handshake, now=time.monotonic())
+                self._renewal.finish(content.handshake, now=time.monotonic())
                 self._renewal = None
             else:
-                yield envelope.frame
+                yield content
 
     def after(self, position: FeedPosition | None) -> None:
         """Tell the position, and renew keys if it is time."""
@@ -220,13 +226,14 @@ class _AcceptedLink:
         self._context.cancel()
         self._end()
 
-    def _receive(self) -> pb.Envelope | None:
+    def _receive(self) -> bytes | memoryview | pb.HelloReply | None:
         try:
-            return next(self._envelopes, None)
+            envelope = next(self._envelopes, None)
         except grpc.RpcError as error:
             raise error_of(error, self._context.peer()) from None
         except Exception as error:
             raise ServiceUnavailableError(f"{self._context.peer()}: the feed broke off") from error
+        return None if envelope is None else read_envelope(envelope)
 
     def _send(self, **content: object) -> None:
         self._acks.put(pb.Ack(**content))  # type: ignore[arg-type]  # one of its fields

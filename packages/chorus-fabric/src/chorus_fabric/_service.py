@@ -10,23 +10,22 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import grpc
-import numpy as np
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
+from chorus_fabric._bodies import decode_query, decode_write, parsed
 from chorus_fabric._calls import open_request, seal_reply
 from chorus_fabric._envelope import envelope_of
 from chorus_fabric._feed_stream import FeedStream
 from chorus_fabric._feed_writer import FeedPosition
-from chorus_fabric._handlers import Caller, HealthReport, QueryCall, WriteCall
+from chorus_fabric._guard import guarded
+from chorus_fabric._handlers import Caller, HealthReport
 from chorus_fabric._handshake import Responder, session_named_by
 from chorus_fabric._identity import peer_identity
 from chorus_fabric._shelf import SessionShelf, ShelvedSession
-from chorus_fabric._statuses import status_of
+from chorus_fabric._welcome import welcome_of
 from chorus_fabric.errors import (
-    ChorusError,
     HandshakeError,
     IdentityError,
-    InvalidCallError,
     NotAllowedError,
     NotReadyError,
     SubscriberTooSlowError,
@@ -38,24 +37,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from concurrent.futures import Executor
 
-    import numpy.typing as npt
-
     Context = grpc.aio.ServicerContext[Message, Message]
 
     from chorus_fabric._feed import FeedLog
     from chorus_fabric._handlers import HealthHandler, QueryHandler, WriteHandler
     from chorus_fabric._publisher_config import PublisherConfig
 
-__all__ = ["PROTOCOL", "SERVICE", "WrapperService", "decode_query", "decode_write"]
+__all__ = ["PROTOCOL", "SERVICE", "WrapperService"]
 
 _log = logging.getLogger("chorus_fabric.service")
 
 PROTOCOL: Final = 1
 SERVICE: Final = "chorus_fabric.v1.WrapperService"
-MAX_TOP_K: Final = 1000
-_MAX_WAIT_S: Final = 300.0
 _SESSIONS_PER_SUBSCRIBER: Final = 4
-_DEFAULT_TOP_K: Final = 10
 
 Body = TypeVar("Body", bound=Message)
 Result = TypeVar("Result")
@@ -111,7 +105,7 @@ class WrapperService:
         async def answer() -> pb.HelloReply:
             return self.hello(request, self._auth(context))
 
-        return await _guarded(context, answer)
+        return await guarded(context, answer)
 
     async def Subscribe(  # noqa: N802
         self, request: pb.SubscribeRequest, context: Context
@@ -125,7 +119,7 @@ class WrapperService:
                 peer=context.peer(),
             )
 
-        await _guarded(context, answer)
+        await guarded(context, answer)
 
     async def Query(  # noqa: N802
         self, request: pb.QueryRequest, context: Context
@@ -156,7 +150,7 @@ class WrapperService:
                 return pb.QueryReply(matches=reply)
             return pb.QueryReply(frame=seal(reply))
 
-        return await _guarded(context, answer)
+        return await guarded(context, answer)
 
     async def Write(  # noqa: N802
         self, request: pb.WriteRequest, context: Context
@@ -177,7 +171,7 @@ class WrapperService:
                 return pb.WriteReply(done=reply)
             return pb.WriteReply(frame=seal(reply))
 
-        return await _guarded(context, answer)
+        return await guarded(context, answer)
 
     async def Health(  # noqa: N802
         self, _request: pb.HealthRequest, context: Context
@@ -197,7 +191,7 @@ class WrapperService:
                 subscribers=len(self.streams),
             )
 
-        return await _guarded(context, answer)
+        return await guarded(context, answer)
 
     def handlers(self) -> grpc.GenericRpcHandler[Message, Message]:
         """Give what a server is to know; frames go past protobuf, which copies them."""
@@ -258,7 +252,9 @@ class WrapperService:
             return reply
         reply.handshake, session = self._responder.answer(request.handshake, now=now)
         _check_node(node, session.peer)
-        reply.welcome = seal_reply(session, "Hello", 0, self._welcome(session.is_sealed))
+        reply.welcome = seal_reply(
+            session, "Hello", 0, welcome_of(config, self._log, is_sealed=session.is_sealed)
+        )
         is_proven = (
             node is not None or config.secret is not None or (not is_called and bool(config.tls))
         )
@@ -282,7 +278,7 @@ class WrapperService:
         shelved = self._shelf.find(request.session_id)
         with shelved.lock:
             _, encoded = open_request(shelved.session, request.frame, "Subscribe")
-        body = _parsed(pb.SubscribeBody, encoded)
+        body = parsed(pb.SubscribeBody, encoded)
         if shelved.is_streaming:
             raise WrongStateError("a feed runs in this session: say hello again for another")
         if self._is_closing:
@@ -354,27 +350,6 @@ class WrapperService:
         identity.check(tenant_id=self._config.tenant_id)
         return identity.node
 
-    def _welcome(self, is_sealed: bool) -> bytes:  # noqa: FBT001  a fact of the session
-        config, log = self._config, self._log
-        return pb.Welcome(
-            epoch=log.epoch,
-            head=log.head(),
-            model_id=config.model_id,
-            dim=config.dim,
-            wire=config.wire,
-            version=config.version,
-            sealed=is_sealed,
-            tables=[
-                pb.Table(
-                    stream=schema.stream,
-                    name=schema.full_name,
-                    columns=[column.name for column in schema.columns],
-                    key=schema.key,
-                )
-                for schema in log.schemas()
-            ],
-        ).SerializeToString()
-
     def _open(
         self,
         method: str,
@@ -415,100 +390,16 @@ class WrapperService:
             peer=context.peer(),
             is_proven=shelved.is_proven,
         )
-        return _parsed(kind, encoded), caller, seal
+        return parsed(kind, encoded), caller, seal
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-def decode_query(body: pb.QueryBody) -> QueryCall:
-    """Read a query.
-
-    Raises:
-        InvalidCallError: It makes no sense.
-    """
-    embedding: npt.NDArray[np.float32] | None = None
-    if body.embedding:
-        if len(body.embedding) % 4 or body.text:
-            raise InvalidCallError("a query has an embedding of float32 or a text, and not both")
-        embedding = np.frombuffer(body.embedding, "<f4").astype(np.float32)
-        if not np.isfinite(embedding).all():
-            raise InvalidCallError("an embedding holds finite numbers")
-    elif not body.text:
-        raise InvalidCallError("a query has an embedding or a text")
-    top_k = body.top_k or _DEFAULT_TOP_K
-    if top_k > MAX_TOP_K:
-        raise InvalidCallError(f"top_k is at most {MAX_TOP_K}, got {top_k}")
-    threshold = body.threshold if body.HasField("threshold") else None
-    if threshold is not None and not -1.0 <= threshold <= 1.0:
-        raise InvalidCallError(f"threshold is a number from -1 to 1, got {threshold}")
-    return QueryCall(
-        embedding=embedding,
-        text=body.text or None,
-        model_id=body.model_id,
-        top_k=top_k,
-        threshold=threshold,
-        table=body.table,
-        where=_object(body.where, "where"),
-    )
-
-
-def decode_write(body: pb.WriteBody) -> WriteCall:
-    """Read a write.
-
-    Raises:
-        InvalidCallError: It makes no sense.
-    """
-    return WriteCall(
-        table=body.table,
-        row_id=body.row_id,
-        values=_object(body.values, "values"),
-        wait_s=min(body.wait_ms / 1000, _MAX_WAIT_S),
-    )
 
 
 def _serialised(reply: Message) -> bytes:
     return reply.SerializeToString()
 
 
-def _object(encoded: bytes, name: str) -> dict[str, object]:
-    if not encoded:
-        return {}
-    try:
-        read = json.loads(encoded)
-    except (ValueError, RecursionError):
-        read = None
-    if not isinstance(read, dict):
-        raise InvalidCallError(f"{name} is a JSON object: column to value")
-    return read
-
-
-def _parsed(kind: type[Body], encoded: bytes) -> Body:
-    body = kind()
-    try:
-        body.ParseFromString(encoded)
-    except DecodeError:
-        raise InvalidCallError(f"not a {kind.__name__}") from None
-    return body
-
-
 def _check_node(node: str | None, peer: str) -> None:
     if node is not None and node != peer:
         raise IdentityError(f"the certificate is of node {node!r}, the caller says {peer!r}")
-
-
-async def _guarded(context: Context, answer: Callable[[], Awaitable[Result]]) -> Result:
-    """Answer, and turn what goes wrong into a status."""
-    try:
-        return await answer()
-    except SubscriberTooSlowError as error:
-        code, details = grpc.StatusCode.RESOURCE_EXHAUSTED, str(error)
-    except ChorusError as error:
-        code, details = status_of(error)
-        _log.info("refused a call from %s: %s", context.peer(), details)
-    except Exception:  # noqa: BLE001  a handler may raise anything
-        # The message may hold a row's values: it stays here.
-        _log.exception("a call from %s failed", context.peer())
-        code, details = grpc.StatusCode.INTERNAL, "internal error: see the service's log"
-    await context.abort(code, details)
-    raise AssertionError("abort raises")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from chorus_fabric import (
     DriverEndpoint,
     DriverListener,
     FabricConfigurationError,
+    FeedPosition,
+    FeedProtocolError,
+    FrameKind,
     HandshakeError,
     MemoryLog,
     NotAllowedError,
@@ -36,6 +40,10 @@ from chorus_fabric import (
     UnsafeBindError,
     Upserted,
 )
+from chorus_fabric._calls import open_request, seal_reply, seal_request
+from chorus_fabric._client import read_envelope
+from chorus_fabric._feed_writer import FeedWriter
+from chorus_fabric._handshake import Responder
 from chorus_fabric.v1 import wrapper_pb2 as pb
 from chorus_fabric.v1 import wrapper_pb2_grpc
 
@@ -315,6 +323,70 @@ def test_a_publisher_dials_a_driver_that_listens(secret: str | None) -> None:
             answer = publisher.put(row("2", "two"))
             until(lambda: follower.has(answer))
             assert follower.texts() == {"2": "two"}
+
+
+def test_a_client_made_of_the_generated_code_reads_the_same_stream() -> None:
+    with PublisherProcess(secret=SECRET) as publisher:
+        publisher.put(*(row(str(n), f"text {n}") for n in range(50)))
+        client = ServiceClient(config(publisher.port, secret=SECRET))
+        client.hello()
+        session = client.session
+        asked = pb.SubscribeRequest(
+            session_id=session.id,
+            frame=seal_request(session, "Subscribe", 7, pb.SubscribeBody().SerializeToString()),
+        )
+        ids: list[str] = []
+        with grpc.insecure_channel(f"127.0.0.1:{publisher.port}") as channel:
+            call = wrapper_pb2_grpc.WrapperServiceStub(channel).Subscribe(asked, timeout=30)
+            for envelope in call:
+                assert isinstance(envelope, pb.Envelope)
+                frame = session.opener.open(envelope.frame)
+                ids += frame.ids
+                if frame.kind is FrameKind.MARK:
+                    break
+            call.cancel()
+        client.close()
+        assert ids == [str(n) for n in range(50)]
+
+
+def test_a_publisher_made_of_the_generated_code_feeds_a_driver_that_listens() -> None:
+    listener = DriverListener(port=0)
+    client = ClientConfig(host="127.0.0.1", port=1, tenant_id="t", secret=SECRET)
+    responder = Responder(tenant_id="t", sender="w", secret=SECRET)
+    said: queue.SimpleQueue[pb.Envelope | None] = queue.SimpleQueue()
+    writer = FeedWriter(tenant_id="t", sender="w", position=FeedPosition())
+    log = MemoryLog(epoch=1)
+    log.append([RowChange(table="p", row_id="1", vector=[1.0, 2.0], text="one")])
+    batch = log.read(epoch=1, after=0, base=0, limit_bytes=10**6, streams=None)
+    frames = writer.reset(epoch=1, floor=0)
+    frames += writer.batch(batch, log.schemas(), head=1, is_live=True, source_age_s=0.0)
+    with (
+        Follower(client, listen=listener) as follower,
+        grpc.insecure_channel(f"127.0.0.1:{listener.port}") as channel,
+    ):
+        stub = wrapper_pb2_grpc.DriverServiceStub(channel)
+        for ack in stub.Feed(iter(said.get, None), timeout=30):
+            if ack.HasField("hello"):
+                handshake, session = responder.answer(ack.hello.handshake, now=0.0)
+                welcome = seal_reply(session, "Hello", 0, pb.Welcome(epoch=1).SerializeToString())
+                said.put(pb.Envelope(hello=pb.HelloReply(handshake=handshake, welcome=welcome)))
+            elif ack.HasField("subscribe"):
+                open_request(session, ack.subscribe.frame, "Subscribe")
+                for frame in frames:
+                    said.put(pb.Envelope(frame=session.sealer.seal(frame)))
+            elif ack.HasField("position"):
+                assert ack.position.seq == 1
+                break
+        said.put(None)
+        assert follower.texts() == {"1": "one"}
+
+
+def test_a_message_that_is_no_envelope_is_an_error_of_the_feed() -> None:
+    with pytest.raises(FeedProtocolError, match="no Envelope"):
+        read_envelope(b"\x0a\x05abc")
+    assert read_envelope(pb.Envelope(frame=b"").SerializeToString()) == b""
+    hello = pb.HelloReply(protocol=1)
+    assert read_envelope(pb.Envelope(hello=hello).SerializeToString()) == hello
 
 
 def test_a_publisher_runs_from_a_queue() -> None:

@@ -197,6 +197,30 @@ def test_texts_are_embedded_by_the_rows_model_and_by_no_other() -> None:
             PrismDriverSync(config(publisher.port, embedder=other)).connect()
 
 
+def test_texts_are_embedded_by_minilm_where_the_wrapper_announces_it() -> None:
+    from prismresonance.embed import MiniLMEmbedder, StaticEmbedder
+
+    embedder = MiniLMEmbedder()
+    texts = ["a red bicycle", "tax return form", "fresh bread"]
+    with PublisherProcess(model_id=embedder.model_id, dim=384) as publisher:
+        publisher.put(
+            *(
+                {"table": "p", "row_id": t, "vector": v.tolist(), "text": t}
+                for t, v in zip(texts, embedder.embed(texts), strict=True)
+            )
+        )
+        with PrismDriverSync(config(publisher.port)) as driver:
+            assert driver.status().model_id == "minilm-l6-int8"
+            assert driver.query(text="something to ride", top_k=1)[0].row_id == "a red bicycle"
+            [exact] = driver.query(text="fresh bread", threshold=0.99)
+            assert exact.row_id == "fresh bread"
+        with PrismDriverSync(config(publisher.port, embedder=embedder)) as driver:
+            assert driver.query(text="bakery", top_k=1)[0].row_id == "fresh bread"
+        other = StaticEmbedder(dim=256)
+        with pytest.raises(ModelMismatchError, match="minilm-l6-int8"):
+            PrismDriverSync(config(publisher.port, embedder=other)).connect()
+
+
 def test_a_write_is_read_at_once() -> None:
     with PublisherProcess(secret=SECRET) as publisher:
         publisher.put(row("0", "zero"))
@@ -429,6 +453,30 @@ def test_mutual_tls_and_a_secret(tmp_path: Path) -> None:
             PrismDriverSync(
                 config(publisher.port, tls=other, secret=SECRET, tenant_id="t")
             ).connect()
+
+
+def test_a_running_driver_takes_new_certificates_from_their_files(tmp_path: Path) -> None:
+    old = Authority(tmp_path)
+    served = old.node("t", "wrapper-1", folder="wrapper")
+    own = old.node("t", "app-1", folder="app")
+    files = {name: str(getattr(served, name)) for name in ("certificate", "key", "authority")}
+    with PublisherProcess(tls=files) as publisher:
+        publisher.put(row("1", "one"))
+        with PrismDriverSync(config(publisher.port, tls=own)) as driver:
+            assert driver.get("1") is not None
+            publisher.kill()
+            new = Authority(tmp_path)  # trusts no certificate of the old one
+            new.node("t", "wrapper-1", folder="wrapper")
+            with publisher.again() as second:
+                answer = second.put(row("2", "two"))
+                # With the old files the driver does not get in.
+                until(lambda: driver.status().last_error)
+                assert driver.get("2") is None
+                new.node("t", "app-1", folder="app")
+                until(lambda: has(driver, answer))
+                assert driver.get("2") is not None
+                assert driver.status().is_connected
+                assert driver.write(row_id="3", data={"name": "three"}).is_seen
 
 
 def test_a_snapshot_starts_a_driver_warm(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from chorus_fabric import FeedPosition
 from prism.ffi import ChangeNotice, DriverConfig, DriverConfigurationError, Row
 from prism.ffi._notices import Notices
 from prism.ffi._replica import Applied
+from prism.ffi._row_block import RowValues
 from prism.ffi._status import Freshness
 from prism.ffi._waiters import Waiters, parse_event_id
 
@@ -93,10 +94,8 @@ async def test_coroutines_are_called_in_their_loop() -> None:
 
 
 def test_a_row_gives_its_columns_and_compares_by_them() -> None:
-    row = Row(
-        table="t", row_id="1", text_repr="x", seq=1, number=0,
-        encoded=b'{"name": "W", "tags": ["a", "b"], "none": null}',
-    )  # fmt: skip
+    encoded = b'{"name": "W", "tags": ["a", "b"], "none": null}'
+    row = Row(RowValues("1", "t", "x", 1, 0, encoded))
     assert row.columns["tags"] == ["a", "b"]
     assert row["tags"] == '["a","b"]'
     assert dict(row)["none"] is None

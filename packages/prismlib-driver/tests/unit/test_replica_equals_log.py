@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import random
+import weakref
 
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chorus_fabric import MemoryLog, RowChange
+from chorus_fabric import BytesColumn, MemoryLog, RowChange, StreamSchema, TextColumn
 from chorus_fabric._feed_writer import FeedPosition, FeedWriter
 from chorus_fabric._frame import FrameKind
 from chorus_fabric._subscription import Reached, Subscription
 from prism.ffi._replica import ReplicaKeeper
+from prism.ffi._table import TableReplica
 from prismresonance import PrismProjector
 
+PROJECTOR = PrismProjector(tenant_id="t")
 TABLES = st.sampled_from(["a", "shop.b"])
 IDS = st.sampled_from([str(number) for number in range(8)])
 WIDTH = 70
@@ -176,3 +179,39 @@ def test_frames_of_a_batch_do_not_keep_their_messages_alive() -> None:
     row = keeper.shown.tables[1].rows["1"]
     assert type(row.encoded) is bytes
     assert type(row.text_repr) is str
+
+
+def test_a_block_of_rows_goes_when_most_of_them_have() -> None:
+    table = TableReplica(StreamSchema(stream=1, name="a", dim=4), projector=PROJECTOR)
+    count = 100
+
+    def put(ids: range, version: int) -> None:
+        table.upsert(
+            [str(n) for n in ids],
+            TextColumn.from_strings(f"{n} é {version}" for n in ids),
+            BytesColumn.from_items(b'{"n": %d}' % n for n in ids),
+            np.ones((len(ids), 4), np.float32),
+            np.full(len(ids), version, np.uint64),
+        )
+
+    put(range(count), 1)
+    held = table.rows["3"]
+    block = held.block
+    assert block is not None
+    assert block is table.rows["99"].block
+    put(range(40), 2)
+    # Who holds the row as it was still reads it so, and does not keep its block.
+    assert (held.text_repr, held.seq, held.block) == ("3 é 1", 1, None)
+    assert (table.rows["3"].text_repr, table.rows["3"].seq) == ("3 é 2", 2)
+    assert table.rows["99"].block is block
+    table.delete([str(n) for n in range(40, 60)], [2] * 20)
+    alive = weakref.ref(block)
+    del block
+    assert alive() is None
+    for n in range(60, count):
+        row = table.rows[str(n)]
+        assert (row.row_id, row.text_repr, row.columns) == (str(n), f"{n} é 1", {"n": n})
+    put(range(count, count + 3), 3)
+    assert table.rows["101"].block is None  # a few rows are not worth a block
+    put(range(20, 80), 1)  # older than most
+    assert {n: table.rows[str(n)].seq for n in (20, 50, 70)} == {20: 2, 50: 1, 70: 1}

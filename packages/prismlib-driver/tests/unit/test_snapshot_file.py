@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chorus_fabric import FeedPosition, StreamSchema
+from chorus_fabric import BytesColumn, FeedPosition, StreamSchema, TextColumn
 from prism.ffi._replica import ReplicaKeeper
 from prism.ffi._snapshot_file import (
     SnapshotHead,
@@ -32,10 +32,10 @@ def filled(rows: int = 5000) -> ReplicaKeeper:
         vectors[0] = 0.0
         table.upsert(
             [f"{name}{n} é" for n in range(rows)],
-            [f"text {n} ü" for n in range(rows)],
-            [b'{"n": %d}' % n for n in range(rows)],
+            TextColumn.from_strings(f"text {n} ü" for n in range(rows)),
+            BytesColumn.from_items(b'{"n": %d}' % n for n in range(rows)),
             vectors,
-            list(range(1, rows + 1)),
+            np.arange(1, rows + 1, dtype=np.uint64),
         )
     return made
 

@@ -72,6 +72,27 @@ def test_one_and_many_agree():
     assert projector.project(np.empty((0, 100))).shape == (0, 32)
 
 
+@pytest.mark.parametrize("width", [64, 256, 384, 512])
+def test_no_product_is_large_enough_to_wake_other_threads(width, monkeypatch):
+    largest = 0
+    matmul = np.matmul
+
+    def watched(rows, matrix, out):
+        nonlocal largest
+        largest = max(largest, rows.size * matrix.shape[1])
+        assert len(rows) > 1  # a lone row is rounded in another order
+        return matmul(rows, matrix, out=out)
+
+    projector = PrismProjector(dim=64, tenant_id="t")
+    rows = np.random.default_rng(5).standard_normal((5000, width)).astype(np.float32)
+    expected = rows.astype(np.float64) @ projector.matrix(width).T
+    monkeypatch.setattr("prismresonance._projector.np.matmul", watched)
+    for count in (2, 3, 9, 65, 4096, 5000):
+        products = projector.products(rows[:count])
+        np.testing.assert_allclose(products, expected[:count], atol=2e-5)
+    assert 0 < largest <= 64**3
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

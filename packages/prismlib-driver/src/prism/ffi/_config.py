@@ -44,7 +44,7 @@ class DriverConfig:
         max_lag_s: How old the replica may be, in seconds, for reads; `None` for any age. Its age is
             never known better than to a second or so: the wrapper marks each second.
         on_stale: What `query` does when the replica is older: `raise`, or `query`, which asks the
-            wrapper. `get` raises in both cases.
+            wrapper. `get` raises in both cases: the wrapper has no read by id.
         snapshot_path: A file that keeps the replica over restarts of the app. It is not encrypted.
         snapshot_every_s: Seconds between two writes of it; it is also written at `close`.
         connect_timeout_s: How long `connect` waits for the wrapper's first answer.

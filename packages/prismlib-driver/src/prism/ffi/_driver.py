@@ -6,7 +6,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from prism.ffi._engine import Engine, check_query, checked_embedding
+from prism.ffi._arguments import check_query, checked_embedding
+from prism.ffi._engine import Engine
 from prism.ffi._status import WriteAck
 
 if TYPE_CHECKING:

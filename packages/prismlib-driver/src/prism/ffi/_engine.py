@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
-from datetime import date, datetime
-from datetime import time as time_of_day
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 import numpy as np
 
 from chorus_fabric import (
-    CallRefusedError,
     ChorusError,
     FabricConfigurationError,
     FeedPosition,
-    InvalidCallError,
-    NotAllowedError,
-    NotReadyError,
-    PeerError,
     ServiceClient,
     ServiceUnavailableError,
-    WrongStateError,
 )
 from chorus_fabric.v1 import wrapper_pb2 as pb
+from prism.ffi._arguments import as_json, plain_where
+from prism.ffi._call_errors import contact_error, error_of_call
 from prism.ffi._feed import Feed
 from prism.ffi._row import Row, RowMatch
+from prism.ffi._row_block import RowValues
 from prism.ffi._snapshot_file import snapshot_tenant
 from prism.ffi._status import DriverStatus
 from prism.ffi._table import PROJECTED_DIM
 from prism.ffi._texts import TextEmbedder
 from prism.ffi._waiters import parse_event_id
-from prism.ffi.errors import CallRefusedError as DriverCallRefusedError
 from prism.ffi.errors import (
     DriverClosedError,
     DriverConfigurationError,
@@ -60,7 +50,7 @@ if TYPE_CHECKING:
     from prism.ffi._replica import Replica
     from prism.ffi._table import TableReplica
 
-__all__ = ["Engine", "check_query", "checked_embedding", "is_done"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger("prism.ffi")
 
@@ -68,14 +58,6 @@ _QUERY_TIMEOUT_S = 10.0
 _MOST_TOP_K = 1000
 _LONG_ROWS = 300_000
 _LONG_FILTERED_ROWS = 5_000
-
-_REASONS: tuple[tuple[type[ChorusError], str], ...] = (
-    (InvalidCallError, "invalid"),
-    (NotAllowedError, "not_allowed"),
-    (NotReadyError, "not_ready"),
-    (WrongStateError, "wrong_state"),
-    (CallRefusedError, "internal"),
-)
 
 
 class Engine:
@@ -244,12 +226,12 @@ class Engine:
             top_k=min(top_k, _MOST_TOP_K),
             threshold=threshold,
             table=table or self._config.default_table or "",
-            where=b"" if not where else _json(_plain_where(where)),
+            where=b"" if not where else as_json(plain_where(where)),
         )
         try:
             reply = self._service().query(body, timeout_s=_QUERY_TIMEOUT_S)
         except ChorusError as error:
-            raise self._error_of(error) from error
+            raise error_of_call(error, self._where) from error
         return [
             RowMatch(
                 match.row_id,
@@ -257,12 +239,14 @@ class Engine:
                 match.text,
                 match.table,
                 Row(
-                    table=match.table,
-                    row_id=match.row_id,
-                    text_repr=match.text,
-                    seq=reply.position.seq,
-                    number=-1,
-                    encoded=match.columns,
+                    RowValues(
+                        row_id=match.row_id,
+                        table=match.table,
+                        text_repr=match.text,
+                        seq=reply.position.seq,
+                        number=-1,
+                        encoded=match.columns,
+                    )
                 ),
             )
             for match in reply.matches
@@ -281,13 +265,13 @@ class Engine:
         body = pb.WriteBody(
             table=table or self._config.default_table or "",
             row_id=row_id,
-            values=_json(data),
+            values=as_json(data),
             wait_ms=int(wait_s * 1000),
         )
         try:
             done = self._service().write(body, timeout_s=timeout_s)
         except ChorusError as error:
-            raise self._error_of(error, is_write=True) from error
+            raise error_of_call(error, self._where, is_write=True) from error
         position = None
         if done.HasField("position"):
             position = FeedPosition(done.position.epoch, done.position.seq)
@@ -356,33 +340,9 @@ class Engine:
                 if found is not None and tenant_id in (None, found):
                     _log.warning("starting from the snapshot alone: %s", error)
                     return replace(client, tenant_id=found)
-            raise self._contact_error(error) from error
+            raise contact_error(error, self._where) from error
         self._texts.check(welcome.model_id)
         return replace(client, tenant_id=welcome.tenant_id)
-
-    def _contact_error(self, error: ChorusError) -> Exception:
-        if isinstance(error, ServiceUnavailableError):
-            return WrapperUnavailableError(
-                f"no wrapper answers at {self._where} ({error}): is `prism-wrapper` running there, "
-                "are host and port right, is the port open for this machine, and has either side "
-                "certificates (tls) that the other lacks?"
-            )
-        if isinstance(error, (PeerError, CallRefusedError, FabricConfigurationError)):
-            return DriverConfigurationError(
-                f"the wrapper at {self._where} and this driver do not agree: {error}"
-            )
-        return WrapperUnavailableError(f"{self._where}: {error}")
-
-    def _error_of(self, error: ChorusError, *, is_write: bool = False) -> Exception:
-        if isinstance(error, ServiceUnavailableError):
-            more = ": the write may be committed all the same" if is_write else ""
-            return WrapperUnavailableError(
-                f"the wrapper at {self._where} did not answer{more} ({error})", may_be_done=is_write
-            )
-        for kind, reason in _REASONS:
-            if isinstance(error, kind):
-                return DriverCallRefusedError(str(error), reason=reason)
-        return WrapperUnavailableError(f"{self._where}: {error}", may_be_done=is_write)
 
     def _service(self) -> ServiceClient:
         self.feed  # noqa: B018  raises if the driver is closed
@@ -448,71 +408,3 @@ class Engine:
             lag_s=lag_s,
             max_lag_s=most,
         )
-
-
-def check_query(embedding: object, text: object) -> None:
-    """Refuse a query by neither or both.
-
-    Raises:
-        DriverConfigurationError: It is one.
-    """
-    if (embedding is None) == (text is None):
-        raise DriverConfigurationError("pass embedding= or text=, and not both")
-
-
-def checked_embedding(embedding: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Accept one vector of finite numbers.
-
-    Raises:
-        DriverConfigurationError: It is none.
-    """
-    try:
-        vector = np.asarray(embedding, np.float32)
-    except (TypeError, ValueError):
-        raise DriverConfigurationError("embedding is a vector of numbers") from None
-    if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
-        raise DriverConfigurationError(
-            f"embedding is one vector of finite numbers, got shape {vector.shape}"
-        )
-    return vector
-
-
-def is_done(future: Future[None], timeout_s: float) -> bool:
-    """Wait for a future in this thread; says whether it was done in time."""
-    try:
-        future.result(timeout_s)
-    except FutureTimeoutError:
-        future.cancel()
-        return False
-    return True
-
-
-def _plain_where(where: Mapping[str, object]) -> dict[str, object]:
-    plain: dict[str, object] = {}
-    for column, wanted in where.items():
-        if isinstance(wanted, (set, frozenset)):
-            wanted = list(wanted)
-        if not isinstance(wanted, (str, int, float, bool, list, type(None))):
-            raise DriverConfigurationError(
-                f"where[{column!r}]: the wrapper compares values and lists of values alone, and "
-                "it is asked because the replica is stale"
-            )
-        plain[column] = wanted
-    return plain
-
-
-def _json(values: Mapping[str, object]) -> bytes:
-    try:
-        return json.dumps(dict(values), default=_as_json, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        raise DriverConfigurationError(f"data holds what JSON can: {error}") from None
-
-
-def _as_json(value: object) -> object:
-    if isinstance(value, (datetime, date, time_of_day)):
-        return value.isoformat()
-    if isinstance(value, (Decimal, UUID)):
-        return str(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a column is given a {type(value).__name__}")

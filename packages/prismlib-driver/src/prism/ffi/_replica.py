@@ -115,11 +115,7 @@ class ReplicaKeeper:
             case Upserted(schema, frame):
                 table = self._target().tables[schema.stream]
                 stored = table.upsert(
-                    list(frame.ids),
-                    list(frame.texts),
-                    list(frame.metadata),
-                    frame.vectors,
-                    frame.seqs.tolist(),
+                    frame.ids, frame.texts, frame.metadata, frame.vectors, frame.seqs
                 )
                 return self._noticed(Applied(schema.full_name, upserted=stored))
             case Deleted(schema, frame):

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from prism.ffi._row_block import RowBlock, RowValues
+
 __all__ = ["Row", "RowMatch"]
 
 
@@ -15,32 +17,70 @@ class Row(Mapping[str, object]):
 
     `columns` gives its values. As a mapping, it gives them as `where=` compares them, which is the
     same but for lists and objects: those are texts of JSON there.
-
-    Attributes:
-        table: Full name of its table.
-        row_id: Its identity in the table.
-        text_repr: The text that was embedded.
-        seq: The position of its last change in the change log.
     """
 
-    __slots__ = ("_columns", "encoded", "number", "row_id", "seq", "table", "text_repr")
+    __slots__ = ("_columns", "_place", "_source")
 
-    def __init__(
-        self, *, table: str, row_id: str, text_repr: str, seq: int, number: int, encoded: bytes
-    ) -> None:
-        self.table = table
-        self.row_id = row_id
-        self.text_repr = text_repr
-        self.seq = seq
-        self.number = number
-        self.encoded = encoded
+    def __init__(self, source: RowBlock | RowValues, place: int = 0) -> None:
+        # The table's writer may take a row out of its block while others look at it: they read
+        # `_source` once, and both hold the same values.
+        self._source = source
+        self._place = place
         self._columns: Mapping[str, object] | None = None
+
+    @property
+    def row_id(self) -> str:
+        """Its identity in the table."""
+        source = self._source
+        return source.row_id if type(source) is RowValues else source.ids[self._place]
+
+    @property
+    def table(self) -> str:
+        """Full name of its table."""
+        return self._source.table
+
+    @property
+    def text_repr(self) -> str:
+        """The text that was embedded."""
+        source = self._source
+        return source.text_repr if type(source) is RowValues else source.text(self._place)
+
+    @property
+    def seq(self) -> int:
+        """The position of its last change in the change log."""
+        source = self._source
+        return source.seq if type(source) is RowValues else source.seqs.item(self._place)
+
+    @property
+    def number(self) -> int:
+        """Its number in the index; -1 for a row that is in none."""
+        source = self._source
+        return source.number if type(source) is RowValues else source.numbers.item(self._place)
+
+    @property
+    def encoded(self) -> bytes:
+        """Its columns as JSON."""
+        source = self._source
+        return source.encoded if type(source) is RowValues else source.encoded(self._place)
+
+    @property
+    def block(self) -> RowBlock | None:
+        """The block that its values are still in; `None` for none."""
+        source = self._source
+        return None if type(source) is RowValues else source
+
+    def leave_block(self) -> None:
+        """Take the values out of their block, if they are in one; for the table's writer alone."""
+        source = self._source
+        if type(source) is RowBlock:
+            self._source = source.values(self._place)
 
     @property
     def columns(self) -> Mapping[str, object]:
         """Its values by column; decoded at the first look."""
         if self._columns is None:
-            read = json.loads(self.encoded) if self.encoded else {}
+            encoded = self.encoded
+            read = json.loads(encoded) if encoded else {}
             self._columns = MappingProxyType(read if isinstance(read, dict) else {})
         return self._columns
 

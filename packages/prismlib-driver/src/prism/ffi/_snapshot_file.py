@@ -25,7 +25,7 @@ from chorus_fabric import BytesColumn, FeedPosition, StreamSchema, TextColumn
 from prism.ffi.errors import SnapshotFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
@@ -221,16 +221,16 @@ def _load_block(body: bytes, keeper: ReplicaKeeper) -> int:
         return array
 
     vectors = take("<f4", rows * width).astype(np.float32).reshape(rows, width)
-    seqs: Sequence[int] = take("<u8", rows).tolist()
+    seqs = take("<u8", rows).astype(np.uint64)
     ends = [take("<u4", rows).astype(np.uint32) for _ in sizes]
     blobs = []
     for size in sizes:
         blobs.append(memoryview(body)[at : at + size])
         at += size
     keeper.shown.tables[stream].upsert(
-        list(TextColumn(blobs[0], ends[0])),
-        list(TextColumn(blobs[1], ends[1])),
-        list(BytesColumn(blobs[2], ends[2])),
+        TextColumn(blobs[0], ends[0]),
+        TextColumn(blobs[1], ends[1]),
+        BytesColumn(blobs[2], ends[2]),
         vectors,
         seqs,
     )

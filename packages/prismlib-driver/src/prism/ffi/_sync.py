@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from prism.ffi._engine import Engine, check_query, checked_embedding, is_done
+from prism.ffi._arguments import check_query, checked_embedding
+from prism.ffi._engine import Engine
 from prism.ffi._status import WriteAck
+from prism.ffi._waiters import is_done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from chorus_fabric import FeedPosition
 from prism.ffi.errors import DriverConfigurationError
 
-__all__ = ["Waiters", "parse_event_id"]
+__all__ = ["Waiters", "is_done", "parse_event_id"]
 
 
 def parse_event_id(event_id: str) -> FeedPosition:
@@ -62,3 +63,13 @@ class Waiters:
 def _is_past(reached: FeedPosition, wanted: FeedPosition) -> bool:
     # A later epoch begins with a snapshot, which holds all that earlier ones had.
     return (reached.epoch, reached.seq) >= (wanted.epoch, wanted.seq)
+
+
+def is_done(future: Future[None], timeout_s: float) -> bool:
+    """Wait for a future in this thread; says whether it was done in time."""
+    try:
+        future.result(timeout_s)
+    except FutureTimeoutError:
+        future.cancel()
+        return False
+    return True
