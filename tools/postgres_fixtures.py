@@ -1,11 +1,15 @@
 """Real PostgreSQL servers for tests: one per version and test run, each in a temporary folder.
 
-A plugin of pytest: the root's conftest.py names it. A missing server fails the test that asks.
+A plugin of pytest: the root's conftest.py names it. A server that is missing is installed, which is
+said aloud; where it cannot be, the test that asks fails.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +24,10 @@ def _serve(version: int) -> Iterator[LocalPostgres]:
 
 
 @pytest.fixture(scope="session")
-def postgres15() -> Iterator[LocalPostgres]:
+def postgres15(request: pytest.FixtureRequest) -> Iterator[LocalPostgres]:
     """PostgreSQL 15 from the system's packages, with wal2json."""
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        subprocess.run([sys.executable, Path(__file__).with_name("servers.py"), "postgres15"])
     yield from _serve(15)
 
 

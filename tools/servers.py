@@ -33,7 +33,6 @@ def missing(server: str) -> list[Path]:
 def install(server: str) -> int:
     """Install a server from the system's packages, saying so first. Returns an exit code."""
     if not missing(server):
-        print(f"{server}: already here")
         return 0
     packages = PACKAGES[server]
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]

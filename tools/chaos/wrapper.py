@@ -83,7 +83,7 @@ path = {json.dumps(str(self._log))}
 
     def start(self) -> None:
         """Start it; it may be a while until it listens."""
-        command = [sys.executable, "-m", "prism.wrapper._cli", "--config", str(self._config)]
+        command = [sys.executable, "-m", "prism.wrapper", "--config", str(self._config)]
         with self.output.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
 
