@@ -257,7 +257,11 @@ class Finder:
         vector: npt.NDArray[np.float32],
         near: Sequence[tuple[Entry, float]],
     ) -> list[float | None]:
-        """Compare the question with the answers, each in the space in which it was read."""
+        """Compare the question with the answers, each in the space in which it was read.
+
+        One by one: for a product of all at once numpy lets other threads have the interpreter, and
+        to get it back may take some milliseconds.
+        """
         cosines: list[float | None] = [None] * len(near)
         read: npt.NDArray[np.float32] | None = None
         for place, (entry, _) in enumerate(near):

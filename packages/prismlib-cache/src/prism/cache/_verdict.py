@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from prism.cache._answers import AnswerSketch, say_the_same
 from prism.cache._calibration.rule import Rule
@@ -49,9 +50,8 @@ _WEIGHT = {kind.name: kind.careful for kind in KINDS}
 _DOUBT = [kind.name for kind in KINDS].index("doubt")
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A stored question near the asked one.
+class Candidate(NamedTuple):
+    """A stored question near the asked one. A tuple: sixteen are made for each question.
 
     Attributes:
         question: As it was asked when it was stored.
@@ -67,14 +67,20 @@ class Candidate:
     group: bytes = b""
     answer_cosine: float | None = None
 
-    def says_the_same_as(self, other: Candidate) -> bool:
-        """Whether the two have one answer."""
-        if (self.group and self.group == other.group) or self.answer.digest == other.answer.digest:
-            return True
-        if self.answer_cosine is not None and other.answer_cosine is not None:
-            # Both were compared when they were stored.
-            return False
-        return say_the_same(self.answer, other.answer)
+    def shares_its_answer(self, others: Sequence[Candidate]) -> list[bool]:
+        """Tell of each of the others, of which it may be one, whether it has the same answer."""
+        group, answer, digest = self.group, self.answer, self.answer.digest
+        is_read = self.answer_cosine is not None
+        return [
+            (other.group == group and bool(group))
+            or other.answer.digest == digest
+            # Two that were read were compared when they were stored.
+            or (
+                not (is_read and other.answer_cosine is not None)
+                and say_the_same(answer, other.answer)
+            )
+            for other in others
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +206,7 @@ def _promising(
             if len(groups) == _GROUPS and not everything:
                 continue
             number = len(groups)
-            is_same = [candidate.says_the_same_as(other) for other in candidates]
+            is_same = candidate.shares_its_answer(candidates)
             groups.append(AnswerGroup(is_same, cosines, answer_cosines))
             taken.append(0)
         if taken[number] == _OF_A_GROUP and not everything:

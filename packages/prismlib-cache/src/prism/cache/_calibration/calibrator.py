@@ -54,21 +54,20 @@ _TRAFFIC = 1536
 _REPORTS = 256
 # Requests in which a report counts.
 _REPORT_REACH = 8192
-# Standard deviations from estimate to bound: by chance one look in eight is too bold. The error is
-# an average over many looks, so streams that end above the target are fewer: see the simulations in
-# tests/unit/test_calibration_streams.py. Below 1.1 sudden drift takes more than three streams in
-# ten above the target; from 1.15 to 1.3 a twentieth of the hits at 1 % is lost.
-_DEVIATIONS = 1.15
+# Standard deviations from estimate to bound: by chance one look in six is too bold. The error is an
+# average over many looks, so streams that end above the target are fewer: of 60 simulated ones
+# (tests/unit/test_calibration_streams.py) two at 1 %, none at 3 %, five at 5 %. From 1.0 to 1.3 a
+# tenth of the hits at 1 % is lost.
+_DEVIATIONS = 1.0
 # Share of wrong answers that a judge may take for right.
 _OVERLOOKED = 0.05
 # A label counts e times less after so many others. At 1,000 a quarter of the hits is lost on steady
 # traffic; against sudden drift it helps less than the alarm.
 _REMEMBERED = 4000.0
-# How many labels experience counts for. From 60 on a scope that is harder than others overspends
-# before it has learned that: at a target of 3 % one stream in eight, for one in forty with 30. With
-# 15 still fewer do, and hits at 1 % rise by a fortieth; but in a cache of fifty answers one wrong
-# one then raises the bar above that of most other wordings.
-_PRIOR_LABELS = 30.0
+# How many labels experience counts for. The more, the longer a scope that is harder than others
+# overspends: at 3 % one stream in eight with 60. Between 15 and 30 the simulations end alike, and
+# hits differ by less than one in thirty.
+_PRIOR_LABELS = 15.0
 # Until a scope has so many labels, experience stands unless they put its error so many times above
 # the target. It costs a scope that is harder than others a few wrong answers, once.
 _TRUSTED_LABELS = 600
@@ -306,6 +305,8 @@ class Calibrator:
             np.concatenate([wrong, rates]),
             np.concatenate([self._counted(number), counted]),
             is_learned=False,
+            # While experience stands its bar is asked about, not the next label's above or below.
+            cut=required_score(self._max_error) if len(number) < _TRUSTED_LABELS else -math.inf,
         )
 
     def _learned(self, evidence: Array, wrong: Array, number: Array) -> _Choice:
@@ -318,7 +319,14 @@ class Calibrator:
         return self._weighed(whole, scores, wrong, self._counted(number), is_learned=True)
 
     def _weighed(
-        self, weights: Weights, scores: Array, wrong: Array, counted: Array, *, is_learned: bool
+        self,
+        weights: Weights,
+        scores: Array,
+        wrong: Array,
+        counted: Array,
+        *,
+        is_learned: bool,
+        cut: float = -math.inf,
     ) -> _Choice:
         reported = self._reports.rows()
         reach = min(self._requests, _REPORT_REACH)
@@ -334,6 +342,7 @@ class Calibrator:
             overlooked=_OVERLOOKED,
             known=weights.score(reported[:, :-1]),
             requests=reach,
+            cut=cut,
         )
         return _Choice(weights, tail, tail.lowest(self._max_error), is_learned)
 

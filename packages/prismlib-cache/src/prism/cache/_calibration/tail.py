@@ -21,6 +21,7 @@ E. Wilson, M. Hilferty, PNAS 17, 1931 (quantile).
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,6 +86,7 @@ def tail_of(
     overlooked: float = 0.0,
     known: Array | None = None,
     requests: int = 0,
+    cut: float = -math.inf,
 ) -> Tail:
     """Work out the tail.
 
@@ -99,6 +101,7 @@ def tail_of(
         overlooked: Share of the wrong answers that is labelled right all the same.
         known: Scores of hits that were reported as wrong: each is one wrong request more.
         requests: Among how many requests those were.
+        cut: A score that no range reaches across.
     """
     order = np.argsort(-scores, kind="stable")
     order = order[weights[order] > 0]
@@ -106,7 +109,9 @@ def tail_of(
     counted = np.cumsum(weights)
     least = max(least, counted[-1] / 80)
     number = (counted - 1e-9) // least
-    ends = np.flatnonzero(np.append(number[1:] != number[:-1], True))
+    is_below = scores < cut
+    is_end = (number[1:] != number[:-1]) | (is_below[1:] != is_below[:-1])
+    ends = np.flatnonzero(np.append(is_end, True))
     begins = np.concatenate([[0], ends[:-1] + 1])
     labels = np.add.reduceat(weights, begins)
     mistakes = np.add.reduceat(weights * wrong, begins)
