@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["TENANT", "WrapperFailedError", "WrapperProcess"]
@@ -52,7 +55,7 @@ class WrapperProcess:
         Raises:
             WrapperFailedError: It does not.
         """
-        with (self._folder / "wrapper.output").open("ab") as output:
+        with (self._folder / "wrapper.output").open("ab") as output, _signals_kept():
             self._process = subprocess.Popen(  # noqa: S603  our own program
                 [sys.executable, "-m", "prism.wrapper", "--config", str(self._config)],
                 stdin=subprocess.DEVNULL,
@@ -134,3 +137,20 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Let what ends the demo wait: a process that has started and is not yet known would be left."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _frame: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)
