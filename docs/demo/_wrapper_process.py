@@ -141,7 +141,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _signals_kept() -> Iterator[None]:
-    """Let what ends the demo wait: a process that has started and is not yet known would be left."""
+    """Let signals wait: a process that has started and is not yet known would be left."""
     came: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _frame: came.append(number))
