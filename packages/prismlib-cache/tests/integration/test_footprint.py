@@ -37,7 +37,7 @@ halfway = time.process_time()
 import prism.cache
 ended = time.process_time()
 loaded = sorted({m.split(".")[0] for m in sys.modules})
-print(json.dumps([(ended - halfway) / (halfway - began), loaded]))
+print(json.dumps([halfway - began, ended - began, loaded]))
 """
 
 
@@ -49,10 +49,12 @@ def test_importing_is_quick_and_pulls_in_no_sdk(tmp_path: Path) -> None:
         json.loads(subprocess.check_output([sys.executable, "-c", PROGRAM], env=environment))
         for _ in range(6)
     ]
-    assert not SDKS & set(runs[0][1])
-    # Beside numpy, which it needs, so that the machine's speed does not count; processor time and
-    # the best of six, so that what else the machine does hardly does.
-    assert min(ratio for ratio, _ in runs) < 1.2
+    assert not SDKS & set(runs[0][2])
+    # Processor time, the best of six: what else the machine does hardly counts. A machine that is
+    # slower than most shows it in numpy's own import, and gets as much more.
+    whole = min(seconds for _, seconds, _ in runs)
+    numpy = min(seconds for seconds, _, _ in runs)
+    assert whole < max(0.2, 2.5 * numpy)
 
 
 def test_a_thousand_tenants_share_one_model() -> None:
