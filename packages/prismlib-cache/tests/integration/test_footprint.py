@@ -54,7 +54,7 @@ def test_importing_is_quick_and_pulls_in_no_sdk(tmp_path: Path) -> None:
     # slower than most shows it in numpy's own import, and gets as much more.
     whole = min(seconds for _, seconds, _ in runs)
     numpy = min(seconds for seconds, _, _ in runs)
-    assert whole < max(0.2, 2.5 * numpy)
+    assert whole < max(0.2, 3 * numpy)
 
 
 def test_a_thousand_tenants_share_one_model() -> None:
