@@ -94,6 +94,7 @@ def _start_app(world: World, _chance: random.Random) -> None:
 
 
 def _fill_disk(world: World, _chance: random.Random) -> None:
+    world.wrapper.shrink_log()
     world.disk.fill(world.wrapper.pid)
 
 

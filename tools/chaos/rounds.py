@@ -67,6 +67,8 @@ def play(world: World, fault: Fault, phase: Phase, *, seed: int, haste: float = 
     """
     chance = random.Random(f"{seed}/{fault.name}/{phase}")
     is_snapshot = phase == "snapshot"
+    # Equal rows do not yet mean that the snapshot they came with is closed.
+    world.await_stream()
     with Writers(world.dsn, seed=seed, pause_s=0.02 if is_snapshot else 0.004) as writers:
         _let_pass(world, chance.uniform(0.2, 1.0) / haste)
         if is_snapshot:

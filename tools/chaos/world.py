@@ -183,6 +183,11 @@ class World:
             self.drop_slot()
         self._until(self.is_in_snapshot, _EQUAL_S, "the wrapper begins no snapshot")
 
+    def await_stream(self) -> None:
+        """Wait until no snapshot is being read or written."""
+        why = f"a snapshot does not end:\n{self.wrapper.said()}"
+        self._until(lambda: not self.is_in_snapshot(), _EQUAL_S, why)
+
     def is_in_snapshot(self) -> bool:
         """Whether a snapshot is being read or written."""
         if self.wrapper.log_state().snapshot_rows is not None:

@@ -21,6 +21,8 @@ __all__ = ["LogState", "Wrapper", "WrapperEndedError"]
 _START_S = 60.0
 _STOP_S = 45.0
 _STEP_S = 0.02
+# For readers to let go of the journal.
+_JOURNAL_S = 5.0
 
 
 class WrapperEndedError(AssertionError):
@@ -146,6 +148,14 @@ path = {json.dumps(str(self._log))}
         """Remove the change log, as if the wrapper had never run."""
         for path in self._log.parent.glob(self._log.name + "*"):
             path.unlink()
+
+    def shrink_log(self) -> None:
+        """Give the room that the log's journal keeps for reuse back to the disk.
+
+        A full disk is none to a writer that has such room.
+        """
+        with closing(sqlite3.connect(self._log, timeout=_JOURNAL_S)) as log:
+            log.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def log_state(self) -> LogState:
         """Read what is on disk."""
