@@ -34,7 +34,6 @@ _SETTINGS = {
     "innodb-log-file-size": "16M",
     "performance-schema": "OFF",
     "skip-name-resolve": "ON",
-    "skip-host-cache": "ON",
 }
 
 
