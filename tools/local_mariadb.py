@@ -68,9 +68,6 @@ class LocalMariaDB:
             stderr=subprocess.DEVNULL,
         )
         self.start()
-        # Accounts of one host name each would be another thing to think of in every test.
-        self.execute("CREATE USER 'root'@'127.0.0.1'")
-        self.execute("GRANT ALL ON *.* TO 'root'@'127.0.0.1' WITH GRANT OPTION")
         return self
 
     def __exit__(
