@@ -1,4 +1,4 @@
-"""One column of many rows as the binary log has it: texts are made when they are asked for. Pure."""
+"""One column of many rows as the binary log has it: texts are made when asked for. Pure."""
 
 from __future__ import annotations
 

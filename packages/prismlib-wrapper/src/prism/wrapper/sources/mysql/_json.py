@@ -253,7 +253,7 @@ def apply_diffs(document: bytes, diffs: tuple[Diff, ...]) -> str:
         parent = root
         try:
             for step in steps[:-1]:
-                parent = parent[step]  # type: ignore[index,call-overload]  # wrong steps raise
+                parent = parent[step]  # type: ignore[index]  # wrong steps raise
             _change(parent, steps[-1], diff.op, value)
         except (KeyError, IndexError, TypeError):
             raise SourceProtocolError("a partial update of JSON leads nowhere") from None

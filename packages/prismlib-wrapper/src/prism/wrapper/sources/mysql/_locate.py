@@ -40,7 +40,7 @@ def _walk(
     """Fill `starts` and `ends`, row by row; a NULL starts at -1.
 
     Returns:
-        How many values were found, or -1 if the bytes end inside a row or before `room` is enough.
+        How many values were found, -1 if the bytes end inside a row, -2 if `room` is not enough.
     """
     columns = len(prefixes)
     here = 0
@@ -49,8 +49,10 @@ def _walk(
     null_bytes = (here + 7) // 8
     found = 0
     while at < end:
-        if found + columns > room or at + null_bytes > end:
+        if at + null_bytes > end:
             return -1
+        if found + columns > room:
+            return -2
         nulls = at
         at += null_bytes
         place = 0
@@ -118,12 +120,7 @@ def want_compiled(*, wait: bool = False) -> None:
 
 
 def locate(
-    data: bytes,
-    *,
-    prefixes: Places,
-    sizes: Places,
-    present: Places,
-    least_row: int,
+    data: bytes, *, prefixes: Places, sizes: Places, present: Places
 ) -> tuple[Places, Places]:
     """Find the values of whole rows.
 
@@ -132,7 +129,6 @@ def locate(
         prefixes: Bytes of each column's length, 0 where its size is fixed.
         sizes: Each column's fixed size, 0 where it has a length.
         present: 1 for columns that are in the rows.
-        least_row: The fewest bytes that a row can have: bounds how many there are.
 
     Returns:
         Starts and ends, shape (rows, columns). -1 is NULL, -2 is not in the row.
@@ -141,29 +137,30 @@ def locate(
         SourceProtocolError: The bytes do not end with a row.
     """
     columns = len(prefixes)
-    room = (len(data) // max(1, least_row)) * columns
+    usual = max(1, int(((prefixes + sizes) * present).sum()))
+    room = columns * (len(data) // usual + 8)
+    # A row of NULLs is shorter than usual, and then there may be more.
+    most = columns * (len(data) // max(1, (int(present.sum()) + 7) // 8) + 1)
+    while True:
+        starts, ends, found = _located(data, prefixes, sizes, present, min(room, most))
+        if found == -2 and room < most:
+            room *= 8
+            continue
+        if found < 0:
+            raise SourceProtocolError("rows of the binary log end inside a row")
+        return starts[:found].reshape(-1, columns), ends[:found].reshape(-1, columns)
+
+
+def _located(
+    data: bytes, prefixes: Places, sizes: Places, present: Places, room: int
+) -> tuple[Places, Places, int]:
     walk = _COMPILED.walk
     if walk is not None:
-        starts = np.empty(room, np.int64)
-        ends = np.empty(room, np.int64)
-        found = walk(
-            np.frombuffer(data, np.uint8),
-            0,
-            len(data),
-            prefixes,
-            sizes,
-            present,
-            starts,
-            ends,
-            room,
-        )
-    else:
-        few_starts, few_ends = [0] * room, [0] * room
-        found = _walk(
-            data, 0, len(data), prefixes.tolist(), sizes.tolist(), present.tolist(),
-            few_starts, few_ends, room,
-        )  # fmt: skip
-        starts, ends = np.array(few_starts, np.int64), np.array(few_ends, np.int64)
-    if found < 0:
-        raise SourceProtocolError("rows of the binary log end inside a row")
-    return starts[:found].reshape(-1, columns), ends[:found].reshape(-1, columns)
+        starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)
+        codes = np.frombuffer(data, np.uint8)
+        found = walk(codes, 0, len(data), prefixes, sizes, present, starts, ends, room)
+        return starts, ends, found
+    listed, ended = [0] * room, [0] * room
+    columns = prefixes.tolist(), sizes.tolist(), present.tolist()
+    found = _walk(data, 0, len(data), *columns, listed, ended, room)
+    return np.array(listed, np.int64), np.array(ended, np.int64), found

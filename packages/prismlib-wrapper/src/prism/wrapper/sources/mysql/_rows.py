@@ -214,11 +214,7 @@ class RowsPlan:
 
     def _located(self, data: bytes, present: bytes) -> tuple[_Places, _Places]:
         here = self._bits(present)
-        # A row may be nothing but its bitmap of NULLs.
-        least = (int(here.sum()) + 7) // 8
-        return locate(
-            data, prefixes=self._prefixes, sizes=self._sizes, present=here, least_row=max(1, least)
-        )
+        return locate(data, prefixes=self._prefixes, sizes=self._sizes, present=here)
 
     def _bits(self, present: bytes) -> _Places:
         bits = np.unpackbits(np.frombuffer(present, np.uint8), bitorder="little")
@@ -367,5 +363,5 @@ _Places = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 def _keys(columns: Sequence[BinaryValues]) -> Iterator[tuple[str, ...]]:
     if any(bool(column.nulls.any()) for column in columns):
         raise SourceProtocolError("a row of the binary log has no key")
-    for key in zip(*[column.to_list() for column in columns], strict=True):
-        yield key  # type: ignore[misc]  # none is None
+    # None of the texts is None.
+    yield from zip(*[column.to_list() for column in columns], strict=True)

@@ -1,7 +1,7 @@
 """TABLE_MAP_EVENT: what the rows that follow look like. Pure.
 
 The types alone do not tell names, signs, character sets, and labels of ENUM and SET. Those are
-optional parts, which a server writes with `binlog_row_metadata = FULL` (MySQL 8.0.14, MariaDB 10.5).
+optional parts, which a server writes with `binlog_row_metadata = FULL`.
 
 Two dialects count differently which columns have a character set: to MariaDB GEOMETRY is one.
 
@@ -60,7 +60,7 @@ class FieldType(IntEnum):
 
 
 _F = FieldType
-_META_SIZE: Final = {
+_META_SIZE: Final[dict[int, int]] = {
     **dict.fromkeys(
         (_F.FLOAT, _F.DOUBLE, _F.TIMESTAMP2, _F.DATETIME2, _F.TIME2, _F.BLOB, _F.JSON), 1
     ),
