@@ -119,17 +119,24 @@ class LocalMariaDB:
             start_new_session=True,
         )
         deadline = time.monotonic() + _START_S
-        while True:
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                log = self._folder / "error.log"
+                told = log.read_text()[-2000:] if log.exists() else ""
+                raise RuntimeError(f"MariaDB does not start: {told}")
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as probe:
             try:
-                self.connect().close()
-            except pymysql.Error as error:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    log = self._folder / "error.log"
-                    told = log.read_text()[-2000:] if log.exists() else ""
-                    raise RuntimeError(f"MariaDB does not start: {told}") from error
-                time.sleep(0.02)
-            else:
-                return
+                probe.connect(str(self.socket))
+            except OSError:
+                return False
+        try:
+            self.connect().close()
+        except pymysql.Error:
+            return False
+        return True
 
     def stop(self) -> None:
         """End it in order."""

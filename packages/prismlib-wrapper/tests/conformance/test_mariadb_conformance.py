@@ -95,6 +95,7 @@ _TYPES = (
 
 class TestMariaDB(SourceConformance):
     base: MariaDatabase
+    large_rows = 8_000
 
     @pytest.fixture(autouse=True)
     def _database(self, mariadb: LocalMariaDB) -> Iterator[None]:
@@ -121,18 +122,6 @@ class TestMariaDB(SourceConformance):
 
     def type_samples(self) -> Sequence[TypeSample]:
         return [sample for sample in _TYPES if sample.literals]
-
-
-class TestMariaDBCompressed(TestMariaDB):
-    """The same with events that the server compresses."""
-
-    @pytest.fixture(autouse=True)
-    def _compressed(self, mariadb: LocalMariaDB) -> Iterator[None]:
-        mariadb.execute(
-            "SET GLOBAL log_bin_compress = ON", "SET GLOBAL log_bin_compress_min_len = 10"
-        )
-        yield
-        mariadb.execute("SET GLOBAL log_bin_compress = OFF")
 
 
 def test_nothing_is_left_out() -> None:

@@ -6,13 +6,16 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
+import pymysql.err
 
 from local_mariadb import LocalMariaDB
 from prism.wrapper.sources.mysql import MySQLSettings
 
+_DEADLOCK: Final = 1213
 _numbers = itertools.count(1)
 Rows = dict[tuple[str, ...], dict[str, str | None]]
 
@@ -35,15 +38,23 @@ class MariaDatabase:
         )
 
     def execute(self, *statements: str, rollback: bool = False) -> None:
-        """Run statements in one transaction."""
+        """Run statements in one transaction, again if another one stood in the way."""
         with closing(self.server.connect(self.name)) as connection:
-            with connection.cursor() as cursor:
-                for statement in statements:
-                    cursor.execute(statement)
-            if rollback:
-                connection.rollback()
-            else:
-                connection.commit()
+            while True:
+                try:
+                    with connection.cursor() as cursor:
+                        cursor.execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                        for statement in statements:
+                            cursor.execute(statement)
+                    if rollback:
+                        connection.rollback()
+                    else:
+                        connection.commit()
+                except pymysql.err.OperationalError as error:
+                    if error.args[0] != _DEADLOCK:
+                        raise
+                else:
+                    return
 
     def rows(self, sql: str) -> Sequence[tuple[Any, ...]]:
         with closing(self.server.connect(self.name)) as connection, connection.cursor() as cursor:
@@ -98,18 +109,23 @@ def _text(data_type: str, value: Any) -> str:
     if data_type == "bit":
         return str(int.from_bytes(value, "big"))
     if data_type in ("float", "double"):
-        # The same number by the same rule of fewest digits; numpy finds those of 32 bits.
-        shortest = repr(value) if data_type == "double" else str(np.float32(value))
-        return _plain(shortest)
+        return _shortest(float(value), np.float32 if data_type == "float" else np.float64)
     if data_type.endswith("int"):
         return str(int(value))
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _plain(text: str) -> str:
-    mantissa, mark, exponent = text.partition("e")
-    mantissa = mantissa.removesuffix(".0")
-    return f"{mantissa}e{int(exponent)}" if mark else mantissa
+def _shortest(value: float, of: type[np.floating]) -> str:
+    """The fewest digits that are read back as the same number, found by trying."""
+    with np.errstate(over="ignore"):  # rounded up, the largest number is none
+        text = next(t for n in range(1, 18) if of(t := f"{value:.{n}g}") == of(value))
+    number = Decimal(text)
+    if number == 0 or Decimal("1e-4") <= abs(number) < Decimal("1e16"):
+        plain = f"{number:f}"
+        return plain.rstrip("0").rstrip(".") if "." in plain else plain
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+    return f"{mantissa}e{int(exponent)}"
 
 
 @contextmanager
