@@ -63,8 +63,9 @@ def explain(error: Exception, doing: str) -> SourceError:
         return LostPositionError(text)
     if code in _PASSING or code >= 2000 or not isinstance(error, pymysql.Error):
         return SourceUnavailableError(message)
-    if isinstance(error, pymysql.err.OperationalError | pymysql.err.InternalError) and not code:
-        return SourceUnavailableError(message)
+    if not code:
+        # The library's own: the connection is closed, or packets came out of order.
+        return SourceUnavailableError(f"{doing}: {text or 'the connection was closed'}")
     return SourceError(f"{message} (error {code})")
 
 

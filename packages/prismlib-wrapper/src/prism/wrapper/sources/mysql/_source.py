@@ -229,7 +229,8 @@ class MySQLSource:
             self._contacted = True
             try:
                 yield from self._walk(session)
-            except SourceUnavailableError:
+            except SourceError:
+                # Whatever a connection said that was broken by `close`.
                 if self._closing.is_set():
                     raise SourceClosedError("the source was closed") from None
                 raise
