@@ -36,7 +36,9 @@ def lenenc(number: int) -> bytes:
     return b"\xfd" + struct.pack("<I", number)[:3]
 
 
-def event(kind: int, body: bytes, *, end: int = 1000, checksum: bool = True, server: int = 1) -> bytes:
+def event(
+    kind: int, body: bytes, *, end: int = 1000, checksum: bool = True, server: int = 1
+) -> bytes:
     """An event: header, body, CRC32."""
     size = 19 + len(body) + (4 if checksum else 0)
     head = struct.pack("<IBIIIH", 1_700_000_000, kind, server, size, end, 0)

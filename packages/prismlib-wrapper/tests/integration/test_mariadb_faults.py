@@ -18,6 +18,7 @@ from prism.wrapper.sources.conformance import Follower, Replica
 from prism.wrapper.sources.errors import SourceAccessError, TableRefusedError
 from prism.wrapper.sources.mysql import MySQLSource
 
+CASCADING = "FOREIGN KEY (b) REFERENCES items (id) ON DELETE CASCADE"
 ITEMS = "CREATE TABLE items (id int PRIMARY KEY, name varchar(50), note text)"
 
 
@@ -271,11 +272,7 @@ def test_reads_anew_after_a_session_logged_less(base: MariaDatabase) -> None:
     [
         ("CREATE TABLE bad (a int)", "no key"),
         ("CREATE TABLE bad (a int PRIMARY KEY) ENGINE = MyISAM", "no transactions"),
-        (
-            "CREATE TABLE bad (a int PRIMARY KEY, b int, FOREIGN KEY (b) REFERENCES items (id) "
-            "ON DELETE CASCADE)",
-            "cascade",
-        ),
+        (f"CREATE TABLE bad (a int PRIMARY KEY, b int, {CASCADING})", "cascade"),
         ("CREATE TABLE bad (a int PRIMARY KEY) WITH SYSTEM VERSIONING", "system-versioned"),
         ("CREATE VIEW bad AS SELECT * FROM items", "not a table"),
     ],

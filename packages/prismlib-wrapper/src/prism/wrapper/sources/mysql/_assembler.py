@@ -135,6 +135,10 @@ class Assembler:
 
     def _other(self, event: Event) -> None:
         kind = event.type
+        if kind in (EventType.MARIADB_GTID, EventType.MYSQL_GTID) and self._is_mariadb != (
+            kind == EventType.MARIADB_GTID
+        ):
+            raise SourceProtocolError("a GTID of the other dialect came in the binary log")
         if kind == EventType.MARIADB_GTID:
             self._begin(binlog.parse_mariadb_gtid(event.body, event.server_id))
         elif kind == EventType.MYSQL_GTID:

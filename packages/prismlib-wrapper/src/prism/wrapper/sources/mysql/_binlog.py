@@ -157,6 +157,9 @@ def parse_event(packet: bytes, *, has_checksum: bool) -> Event:
         if has_checksum:
             _verify(packet)
         return Event(kind, timestamp, server_id, end, flags, body)
+    if kind == EventType.ROTATE and not has_checksum:
+        # Comes before the event that tells of checksums, and has one if the others have.
+        has_checksum = len(packet) > HEADER_SIZE + 12 and _fits(packet)
     if not has_checksum:
         return Event(kind, timestamp, server_id, end, flags, packet[HEADER_SIZE:])
     if len(packet) < HEADER_SIZE + _CRC_SIZE:
@@ -165,8 +168,13 @@ def parse_event(packet: bytes, *, has_checksum: bool) -> Event:
     return Event(kind, timestamp, server_id, end, flags, packet[HEADER_SIZE:-_CRC_SIZE])
 
 
+def _fits(packet: bytes) -> bool:
+    told = int.from_bytes(packet[-_CRC_SIZE:], "little")
+    return zlib.crc32(memoryview(packet)[:-_CRC_SIZE]) == told
+
+
 def _verify(packet: bytes) -> None:
-    if zlib.crc32(memoryview(packet)[:-_CRC_SIZE]) != int.from_bytes(packet[-_CRC_SIZE:], "little"):
+    if not _fits(packet):
         raise SourceProtocolError(
             f"the checksum of a binary log event of type {packet[4]} is wrong: it was damaged on "
             "the server's disk or on the way"

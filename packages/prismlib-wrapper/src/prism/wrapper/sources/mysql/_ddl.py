@@ -141,7 +141,9 @@ def _on_ours(words: Sequence[_Word], named: tuple[tuple[str, str], ...], databas
     first, second = words[0].upper, words[1].upper if len(words) > 1 else ""
     table = ".".join(named[0])
     if first == "TRUNCATE":
-        return Effect(Statement.TRUNCATE, named)
+        target = _name_at(words, 2 if second == "TABLE" else 1, database)
+        emptied = tuple(one for one in named if target is not None and _same(target, [one]))
+        return Effect(Statement.TRUNCATE, emptied) if emptied else Effect(Statement.HARMLESS)
     kinds = [word.upper for word in words[1:6]]
     is_of_others = "TABLE" not in kinds and (_NO_TABLES | {"DEFINER"}) & set(kinds)
     if first in ("CREATE", "DROP", "ALTER") and is_of_others:
@@ -255,8 +257,8 @@ def _named(
         for table in by_name.get(_plain(word.text).lower(), ()):
             is_qualified = i >= 2 and words[i - 1].text == "." and words[i - 2].is_name
             place = _plain(words[i - 2].text) if is_qualified else database
-            # A column of that name, `a.products`, is not told apart: better once too often.
-            if (place.lower() == table[0].lower() or is_qualified) and table not in found:
+            # A column of that name is not told apart from the table: better once too often.
+            if place.lower() == table[0].lower() and table not in found:
                 found.append(table)
     return tuple(found)
 
