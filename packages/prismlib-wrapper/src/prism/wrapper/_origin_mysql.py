@@ -32,7 +32,8 @@ def open_mysql(config: WrapperConfig, patient: bool) -> Source:  # noqa: FBT001 
         if not may_replicate(tuple(str(row[0]) for row in session.rows("SHOW GRANTS"))):
             raise SourceAccessError(
                 f"user {session.user} may not read the server's binary log",
-                remedy=f"GRANT REPLICATION SLAVE ON *.* TO {identifier(session.user)};",
+                remedy=f"GRANT REPLICATION SLAVE ON *.* TO {identifier(session.user)}; "
+                "-- and see: prism-wrapper check",
             )
         names = followed(session, config)
     finally:
