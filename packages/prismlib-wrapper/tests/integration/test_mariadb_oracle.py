@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -81,7 +82,9 @@ def test_our_rows_are_those_of_the_oracle(base: MariaDatabase, seed: int) -> Non
             break
     source.close()
     found = [(c.op, c.key, _floats(types, c.values)) for c in ours]
-    assert found == list(_oracle(base, position.split("/")[1], types))
+    theirs = _oracle(base, position.split("/")[1])
+    assert found == list(itertools.islice(theirs, len(found)))
+    theirs.close()
     assert len(found) > 400
 
 
@@ -93,8 +96,7 @@ def _floats(types: list[str], values: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-def _oracle(base: MariaDatabase, gtid: str, types: list[str]) -> Iterator[Any]:
-    del types
+def _oracle(base: MariaDatabase, gtid: str) -> Generator[Any, None, None]:
     server = {"host": "127.0.0.1", "port": base.server.port, "user": "root", "password": ""}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -118,7 +120,5 @@ def _oracle(base: MariaDatabase, gtid: str, types: list[str]) -> Iterator[Any]:
                     if key != new:
                         yield Op.DELETE, key, ()
                     yield Op.UPSERT, new, tuple(map(shown, after.values()))
-                if isinstance(event, DeleteRowsEvent):
-                    return  # the last statement of the test
         finally:
             stream.close()

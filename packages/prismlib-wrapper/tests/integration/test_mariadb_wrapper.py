@@ -13,7 +13,7 @@ from wrapper_runs import TENANT, Wrapper, eventually
 from local_mariadb import LocalMariaDB
 from prism.ffi import DriverConfig, PrismDriverSync
 
-PASSWORD = "secret-word"
+PASSWORD = "secret-word"  # noqa: S105 - of a user of the test
 PRODUCTS = (
     "CREATE TABLE products (id int PRIMARY KEY, name varchar(100) NOT NULL, price decimal(12,2), "
     "stock int, big mediumtext)"

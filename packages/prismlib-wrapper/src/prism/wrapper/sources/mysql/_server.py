@@ -100,15 +100,11 @@ def log_facts(session: Session, resume: Position) -> LogFacts:
     state = session.rows("SELECT @@GLOBAL.gtid_binlog_pos")[0][0]
     there = None
     if resume.file:
-        try:
-            told = session.rows("SELECT BINLOG_GTID_POS(%s, %s)", (resume.file, resume.offset))
-            found = told[0][0]
-            there = None if found is None else MariaDBState.parse(_text(found))
-            # The same numbers in another log: then events hardly begin at the same places.
-            if there is not None and not _begins_event(session, resume):
-                there = MariaDBState({})
-        except SourceError:
-            there = None  # the file is gone, or ends before
+        told = session.rows("SELECT BINLOG_GTID_POS(%s, %s)", (resume.file, resume.offset))[0][0]
+        there = None if told is None else MariaDBState.parse(_text(told))
+        # The same numbers in another log: then events hardly begin at the same places.
+        if not _begins_event(session, resume):
+            there = MariaDBState({})
     return LogFacts(done=MariaDBState.parse(_text(state)), there=there)
 
 
