@@ -74,7 +74,11 @@ class BinaryValues(TextValues):
             numbers = wide.view("<f8")[:, 0]
             if not np.isfinite(numbers).all():
                 raise SourceProtocolError("a floating-point number of the binary log is damaged")
-            made = [number_text(number) for number in numbers.tolist()]
+            # Most have no exponent, and need no second look.
+            made = [
+                text if text[-2:] != ".0" and "e" not in text else number_text(float(text))
+                for text in map(repr, numbers.tolist())
+            ]
         else:
             whole = wide.view("<i8" if form == Form.SIGNED else "<u8")[:, 0]
             made = [

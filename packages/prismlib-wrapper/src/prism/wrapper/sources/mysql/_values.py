@@ -96,6 +96,11 @@ def layout_of(column: MapColumn, charsets: Mapping[int, str], told_type: str = "
             partial(decimal_text, precision=precision, scale=scale),
             kind=ColumnKind.NUMERIC,
         )
+    if kind in (_F.TIMESTAMP, _F.DATETIME, _F.TIME) and "(" in told_type:
+        raise SourceProtocolError(
+            f"column {column.name} has fractions of a second in a format that the log does not "
+            "describe; set mysql56_temporal_format = ON and run ALTER TABLE ... FORCE"
+        )
     if kind in _TIMES:
         name, size, read = _TIMES[kind](meta)
         return _fixed(name, size, read, kind=ColumnKind.TEMPORAL)
