@@ -15,7 +15,11 @@ from mariadb_databases import MariaDatabase, maria_database
 
 from local_mariadb import LocalMariaDB
 from prism.wrapper.sources.conformance import Follower, Replica, eventually
-from prism.wrapper.sources.errors import SourceAccessError, TableRefusedError
+from prism.wrapper.sources.errors import (
+    SourceAccessError,
+    SourceProtocolError,
+    TableRefusedError,
+)
 from prism.wrapper.sources.mysql import MySQLSource
 
 CASCADING = "FOREIGN KEY (b) REFERENCES items (id) ON DELETE CASCADE"
@@ -289,6 +293,23 @@ def test_refuses_tables_that_cannot_be_followed(base: MariaDatabase, made: str, 
     with pytest.raises(TableRefusedError, match=why):
         next(iter(source.events(None)))
     source.close()
+
+
+def test_refuses_times_that_the_log_does_not_describe(base: MariaDatabase) -> None:
+    base.server.execute("SET GLOBAL mysql56_temporal_format = OFF")
+    try:
+        base.execute("CREATE TABLE old (id int PRIMARY KEY, at datetime(3), plain datetime)")
+        replica = Replica()
+        follower = Follower(MySQLSource(base.settings("old")), replica)
+        follower.wait_for(lambda: replica.position is not None, "the snapshot")
+        base.execute("INSERT INTO old VALUES (1, '2024-01-02 03:04:05.678', '2024-01-02 03:04:05')")
+        with pytest.raises(SourceProtocolError, match="ALTER TABLE"):
+            follower.wait_for(lambda: bool(replica.rows["old"]), "the row")
+        with pytest.raises(SourceProtocolError):
+            follower.close()
+        base.execute("ALTER TABLE old DROP COLUMN at")
+    finally:
+        base.server.execute("SET GLOBAL mysql56_temporal_format = ON")
 
 
 def test_reads_compressed_events(base: MariaDatabase) -> None:
