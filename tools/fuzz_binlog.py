@@ -90,6 +90,7 @@ def reader(*, is_mariadb: bool) -> Assembler:
         followed=[("recorded", "types"), ("shop", "things")],
         plan=plan,
         told=told,
+        known=lambda _: None,
         done=done,
         position=lambda done, file, offset: f"{done}/{file}/{offset}",
         part_rows=100,
@@ -121,7 +122,9 @@ def mutate(packet: bytes, draw: random.Random) -> bytes:
     """Change an event below its header's size field: bits, bytes, lengths, the end."""
     data = bytearray(packet[:-4])
     for _ in range(draw.choice((1, 1, 1, 2, 4))):
-        at = draw.randrange(19, len(data)) if len(data) > 19 else 4
+        if len(data) < 20:
+            break
+        at = draw.randrange(19, len(data))
         way = draw.randrange(6)
         if way == 0:
             data[at] ^= 1 << draw.randrange(8)
@@ -132,7 +135,7 @@ def mutate(packet: bytes, draw: random.Random) -> bytes:
         elif way == 3:
             data[at:at] = draw.randbytes(draw.randrange(1, 9))
         elif way == 4:
-            data[at:] = data[at : at + draw.randrange(len(data) - at + 1)]
+            del data[at + draw.randrange(len(data) - at) :]
         else:
             data[4] = draw.choice(_KINDS)
     data[9:13] = (len(data) + 4).to_bytes(4, "little")

@@ -177,6 +177,21 @@ def test_goes_on_after_a_consumer_that_died(base: MariaDatabase) -> None:
         follower.close()
 
 
+def test_a_table_emptied_while_nobody_looked(base: MariaDatabase) -> None:
+    replica = Replica()
+    follower = Follower(MySQLSource(base.settings("items")), replica)
+    follower.wait_for(lambda: replica.position is not None, "the snapshot")
+    follower.close()
+    base.execute("TRUNCATE TABLE items")
+    base.execute(*_fill(range(5)))
+    follower = Follower(MySQLSource(base.settings("items")), replica)
+    try:
+        _settle(base, follower)
+        assert len(replica.snapshots) == 1
+    finally:
+        follower.close()
+
+
 def test_makes_a_snapshot_when_logs_were_purged(base: MariaDatabase) -> None:
     replica = Replica()
     follower = Follower(MySQLSource(base.settings("items")), replica)

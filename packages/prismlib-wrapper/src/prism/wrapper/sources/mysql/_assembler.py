@@ -62,6 +62,7 @@ class Assembler:
         followed: Databases and tables that we follow.
         plan: Makes a plan of a table map; None for a table that is not followed.
         told: The schema told last for each table; changed here.
+        known: Schemas of the catalogue, for a table that is emptied before it was told.
         done: GTIDs of all before.
         position: Makes a position of a GTID state, a file and an offset.
         part_rows: Changes in one `Changes`.
@@ -74,6 +75,7 @@ class Assembler:
         followed: Sequence[tuple[str, str]],
         plan: MakePlan,
         told: dict[TableId, TableSchema],
+        known: Callable[[TableId], TableSchema | None],
         done: GtidSet,
         position: Callable[[GtidSet, str, int], str],
         part_rows: int,
@@ -82,6 +84,7 @@ class Assembler:
         self._followed = {(d.lower(), t.lower()): (d, t) for d, t in followed}
         self._plan = plan
         self._told = told
+        self._known = known
         self._done = done
         self._position = position
         self._part_rows = part_rows
@@ -294,10 +297,14 @@ class Assembler:
             table = TableId(database, database, name)
             schema = self._told.get(table)
             if schema is None:
-                raise StaleError(f"{table} was emptied before anything was told of it")
+                schema = self._known(table)
+                if schema is None:
+                    raise StaleError(f"{table} was emptied before anything was told of it")
+                yield from self._take()
+                yield SchemaChanged(schema=schema)
+                self._told[table] = schema
             self._part.append(Change(Op.TRUNCATE, schema))
             self._has_rows = True
-        yield from ()
 
     def _prepare(self) -> None:
         """MySQL: an XA transaction ends here, prepared."""

@@ -309,6 +309,9 @@ class MySQLSource:
                 followed=[(t.facts.database, t.facts.name) for t in self._tables],
                 plan=lambda table: self._plan(session, known_charsets, table),
                 told=self._schemas,
+                known=lambda table: next(
+                    (t.schema for t in self._tables if t.schema.table == table), None
+                ),
                 done=told.done,
                 position=lambda done, file, offset: self._place(done, file, offset, told.tables),
                 part_rows=settings.part_rows,
