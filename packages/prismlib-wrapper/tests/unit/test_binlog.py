@@ -437,6 +437,17 @@ def test_rows_that_end_too_early_are_an_error() -> None:
         told([*events, made.rows(30, 90, 3, [b"\x00\x01\0\0"]), made.xid()], is_mariadb=False)
 
 
+@pytest.mark.timeout(20)
+def test_rows_without_columns_end() -> None:
+    """Bitmaps that differ beyond the last column alone: found by a mutant that took all memory."""
+    body = bytearray(made.rows_body(90, 3, [b"\x00" * 9], updates=True))
+    place = body.index(b"\x03\xff\xff")
+    body[place + 1 : place + 3] = b"\x80\x40"
+    events = [*fuzz_binlog.mysql_events()[:4], made.event(31, bytes(body)), made.xid()]
+    with pytest.raises(StaleError, match="without columns"):
+        told(events, is_mariadb=False)
+
+
 def test_mutants_crash_nothing() -> None:
     counts = fuzz_binlog.run(1500, seed=11)
     assert counts["refused by the reader"] > 100

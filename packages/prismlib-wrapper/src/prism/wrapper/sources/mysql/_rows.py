@@ -218,7 +218,14 @@ class RowsPlan:
 
     def _bits(self, present: bytes) -> _Places:
         bits = np.unpackbits(np.frombuffer(present, np.uint8), bitorder="little")
-        return bits[: len(self._layouts)].astype(np.int64)
+        here = bits[: len(self._layouts)].astype(np.int64)
+        if not here.any():
+            # Such rows have no bytes either: nobody could say how many there are.
+            raise IncompleteRowError(
+                f"changes of {self.schema.table} are logged without columns "
+                "(binlog_row_image is not FULL)"
+            )
+        return here
 
     def _values(
         self,
