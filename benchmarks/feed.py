@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -70,6 +71,11 @@ JOIN_ROWS = 11_000
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     options = _options(argv)
+    if options.source == "mariadb":
+        sys.path.append(str(Path(__file__).parents[1] / "tools"))  # starts the server
+        from feeding import maria
+
+        return maria.main(options)
     console = Console(stderr=True)
     load_before = machine.load()
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
@@ -298,6 +304,10 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
         help=f"parts to run, of {', '.join(PARTS)} (all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--source", choices=("postgresql", "mariadb"), default="postgresql",
+        help="mariadb has the part decode alone: --rows, --repeats, --output, --json, --quick",
     )  # fmt: skip
     parser.add_argument("--rows", type=int, help="rows that are decoded (300000)")
     parser.add_argument("--copied", type=int, help="rows of the table that is copied (1000000)")

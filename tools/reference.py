@@ -33,6 +33,7 @@ MODULES = (
     "prism.wrapper.sources",
     "prism.wrapper.sources.conformance",
     "prism.wrapper.sources.errors",
+    "prism.wrapper.sources.mysql",
     "prism.wrapper.sources.postgres",
     "prism.wrapper",
     "prism.wrapper.errors",

@@ -55,13 +55,21 @@ def free_port() -> int:
 class Wrapper:
     """`prism-wrapper` as a process of its own, which can be started again."""
 
-    def __init__(self, folder: Path, dsn: str, *, slot: str, more: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        dsn: str,
+        *,
+        slot: str,
+        more: str = "",
+        flavor: str = "postgresql",
+    ) -> None:
         self.folder = folder
         self.port = free_port()
         self.config = folder / "wrapper.toml"
         self.log_path = folder / "wrapper.changes"
         self.output = folder / "output"
-        self._dsn, self._slot = dsn, slot
+        self._dsn, self._slot, self._flavor = dsn, slot, flavor
         self.configure(more)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -69,7 +77,7 @@ class Wrapper:
         self.config.write_text(
             f"""
 [database]
-flavor = "postgresql"
+flavor = "{self._flavor}"
 dsn = "{self._dsn}"
 slot = "{self._slot}"
 publication = "{self._slot}"

@@ -93,6 +93,9 @@ class TableWrites:
 
     def _table(self, name: str) -> StreamSchema:
         allowed = self._config.write.tables
+        flavor = self._config.database.flavor
+        if flavor != "postgresql":
+            raise NotAllowedError(f"this version writes to postgresql alone, not to {flavor}")
         if not allowed:
             raise NotAllowedError(
                 "this wrapper takes no writes; name tables in [write] tables of its configuration"
