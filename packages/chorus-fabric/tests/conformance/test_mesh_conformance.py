@@ -9,9 +9,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from certificates import Authority
+from nats_servers import cluster
 
 from chorus_fabric.mesh import CHORUSFabric, FabricConfig, SimulatedNetwork
 from chorus_fabric.mesh.conformance import MeshConformance
+from chorus_fabric.mesh.nats import NatsServers, NatsTransport
 
 
 class TestGrpcMesh(MeshConformance):
@@ -93,3 +95,26 @@ class TestSimulatedMesh(MeshConformance):
 
     async def heal(self) -> None:
         self.network.heal()
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[NatsServers]:
+    with cluster() as found:
+        yield NatsServers(urls=found.urls)
+
+
+class TestNatsMesh(MeshConformance):
+    """Three servers; the nodes know all of them."""
+
+    @pytest.fixture(autouse=True)
+    def _servers(self, servers: NatsServers) -> None:
+        self.servers = servers
+
+    def make_fabric(
+        self, node_id: str, peers: Iterable[str], *, tenant_id: str, secret: str,
+        config: FabricConfig,
+    ) -> CHORUSFabric:  # fmt: skip
+        return CHORUSFabric(
+            node_id=node_id, peers=peers, transport=NatsTransport(self.servers),
+            tenant_id=tenant_id, secret=secret, config=config,
+        )  # fmt: skip

@@ -231,8 +231,9 @@ class Peer:
             has_control = end.tick(now)
             if end.is_up and now >= self._next_beat[lane]:
                 end.push(Outgoing(kind=FrameKind.HEARTBEAT, payload=self._beat(now)))
-                # On the bulk lane one is enough, once the other side has shown that it has keys.
-                is_calm = lane is Lane.BULK and end.is_confirmed
+                # On the bulk lane few will do, once the other side has shown that it has keys; one
+                # that is down may be back with none, and say so.
+                is_calm = lane is Lane.BULK and end.is_confirmed and self.is_up
                 self._next_beat[lane] = now + (
                     self._config.down_after_s if is_calm else self._config.heartbeat_s
                 )
@@ -258,6 +259,7 @@ class Peer:
         self._since = now
         if not is_up:
             self._rtt_s = self._echo = None
+            self._next_beat = dict.fromkeys(Lane, now)
             for end in self.lanes.values():
                 end.clear()
         return True
