@@ -6,6 +6,7 @@
     │   └── UnsafeBindError                      bind to loopback, or give certificates or a secret
     ├── InvalidFrameError (ValueError)           fix the frame: it cannot be sent as it is
     ├── SessionExpiredError                      say hello again: keys are too old or used up
+    ├── ConflictError                            read again: another was first
     ├── PositionGoneError (LookupError)          read the change log from 0 of its current epoch
     ├── CallRefusedError                         a service did nothing: its message says why
     │   ├── InvalidCallError (ValueError)        fix the call
@@ -41,6 +42,7 @@ __all__ = [
     "CallRefusedError",
     "CertificateError",
     "ChorusError",
+    "ConflictError",
     "FabricConfigurationError",
     "FeedProtocolError",
     "ForgedFrameError",
@@ -235,3 +237,7 @@ class RequestTimeoutError(ServiceUnavailableError, TimeoutError):
 
 class RequestFailedError(CallRefusedError):
     """A node's handler failed, or it has none for the request; its log says why."""
+
+
+class ConflictError(ChorusError):
+    """A value in a store is not as it was read; nothing was written."""

@@ -290,9 +290,7 @@ class CHORUSFabric:
         self._check_open()
         outgoing = checked(frame_type, payload, arrays=arrays, token=token)
         lane = lane_of(frame_type)
-        return sum(
-            peer.is_up and self._push(peer, lane, outgoing) for peer in self._peers.values()
-        )
+        return sum(peer.is_up and self._push(peer, lane, outgoing) for peer in self._peers.values())
 
     def send(
         self,
@@ -502,7 +500,7 @@ class _Counted(contextlib.AbstractContextManager[None]):
     ) -> bool:
         if not isinstance(error, Exception):
             return False
-        self._fabric._handler_errors += 1  # noqa: SLF001  one class in two parts
+        self._fabric._handler_errors += 1
         _log.error("%s", self._what, exc_info=error)
         return True
 

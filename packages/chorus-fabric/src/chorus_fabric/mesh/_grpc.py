@@ -157,7 +157,7 @@ class GrpcTransport:
 
     def _serve(self, port: Port) -> None:
         server = grpc.server(
-            _Threads(),
+            _Threads(),  # type: ignore[arg-type]  # any executor will do
             options=SERVER_OPTIONS,
             # Each peer has two streams, and two more while it reconnects.
             maximum_concurrent_rpcs=8 + 4 * len(port.peers),
@@ -166,9 +166,7 @@ class GrpcTransport:
             name: grpc.stream_stream_rpc_method_handler(self._accept(port, lane))
             for lane, name in _METHODS.items()
         }
-        server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(_SERVICE, handlers),)
-        )
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, handlers),))
         try:
             if self._tls is None:
                 found = server.add_insecure_port(self._listen)
@@ -213,7 +211,9 @@ class GrpcTransport:
         claims = dict(context.invocation_metadata())
         peer, tenant_id = _named(claims, _NODE), _named(claims, _TENANT)
         if self._tls is not None:
-            peer_identity(context.auth_context()).check(tenant_id=port.tenant_id, node=peer)
+            peer_identity(context.auth_context()).check(  # type: ignore[arg-type]  # lists of bytes
+                tenant_id=port.tenant_id, node=peer
+            )
         if tenant_id != port.tenant_id:
             raise NotAllowedError(
                 f"this mesh is of tenant {port.tenant_id!r}, the caller's of {tenant_id!r}"
@@ -246,10 +246,13 @@ class GrpcTransport:
         # A channel for each attempt: it takes the certificates as they are now, and has no waits
         # of its own before it connects.
         with self._channel(port, peer) as channel:
-            stream = channel.stream_stream(f"/{_SERVICE}/{_METHODS[lane]}")
+            stream = channel.stream_stream(f"/{_SERVICE}/{_METHODS[lane]}", None, None)
             outlet = _Outlet(port, peer, lane)
-            claims = ((_NODE, port.node_id.encode().hex()), (_TENANT, port.tenant_id.encode().hex()))
-            call = stream(outlet.messages(), metadata=claims)
+            claims = (
+                (_NODE, port.node_id.encode().hex()),
+                (_TENANT, port.tenant_id.encode().hex()),
+            )
+            call: Any = stream(outlet.messages(), metadata=claims)
             with self._lock:
                 self._calls[peer, lane] = call
             if self._closing.is_set():
@@ -340,12 +343,16 @@ class _Outlet:
     def messages(self) -> Iterator[bytes]:
         """Give messages as they can be sent, until closed."""
         self._begun.wait()
-        while not self.is_closed:
+        while True:
+            # In this order: whoever closes sets first the one and then the other.
             self._woken.clear()
-            while not self.is_closed and (message := self._port.next_message(*self.place)):
+            if self.is_closed:
+                return
+            while message := self._port.next_message(*self.place):
                 yield message
-            if not self.is_closed:
-                self._woken.wait()
+                if self.is_closed:
+                    return
+            self._woken.wait()
 
 
 class _Threads(futures.Executor):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chorus_fabric.mesh._config import FabricConfig
     from chorus_fabric.mesh._message import MeshMessage
 
-    Handler = Callable[[MeshMessage], bytes | None | Awaitable[bytes | None]]
+    Handler = Callable[[MeshMessage], bytes | Awaitable[bytes | None] | None]
     Answer = Callable[[bytes | None], None]
 
 __all__ = ["Inbox"]

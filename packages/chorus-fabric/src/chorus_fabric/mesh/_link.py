@@ -240,7 +240,11 @@ class Link:
 
     def _complain(self, now: float) -> None:
         """Tell the other side that it should greet, which only the first of the two does."""
-        if not self._greets and now >= self._complain_after and _NO_KEYS_MESSAGE not in self._control:
+        if (
+            not self._greets
+            and now >= self._complain_after
+            and _NO_KEYS_MESSAGE not in self._control
+        ):
             self._complain_after = now + _COMPLAIN_S
             self._control.append(_NO_KEYS_MESSAGE)
 

@@ -65,7 +65,7 @@ class NatsServers:
     credentials: str | os.PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.urls, str) or not self.urls:
+        if not self.urls or isinstance(self.urls, str):
             raise FabricConfigurationError(
                 f"urls names at least one server: ('nats://10.0.0.1:4222',); got {self.urls!r}"
             )
@@ -86,7 +86,7 @@ class NatsServers:
                 user_credentials=None if self.credentials is None else str(self.credentials),
                 error_cb=_tell,
                 connect_timeout=2,
-                reconnect_time_wait=0,  # between servers; nats-py waits in addition after each round
+                reconnect_time_wait=0,  # on to the next server at once
                 max_reconnect_attempts=-1,
                 ping_interval=2,
                 max_outstanding_pings=2,
@@ -163,7 +163,10 @@ class _LaneConnection:
     def start(self, port: Port) -> None:
         """Connect and subscribe."""
         self._thread = threading.Thread(
-            target=self._run, args=(port,), name=f"chorus-nats-{self._lane.name.lower()}", daemon=True
+            target=self._run,
+            args=(port,),
+            name=f"chorus-nats-{self._lane.name.lower()}",
+            daemon=True,
         )
         self._thread.start()
         self._started.wait(_START_S)

@@ -59,7 +59,7 @@ class Pacer:
             self._urged.clear()
             try:
                 self._tick()
-            except Exception:
+            except Exception:  # noqa: BLE001  whatever it is, the next beat is due
                 # A mesh without heartbeats is dead: rather one beat is missing than all.
                 _log.exception("a tick of the heartbeat thread failed")
             now = time.monotonic()

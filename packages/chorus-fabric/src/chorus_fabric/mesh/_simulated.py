@@ -199,17 +199,17 @@ class _SimulatedTransport:
         port = self.port
         if port is None:
             return
-        paused_s = self._network._after_pause(self._node_id)  # noqa: SLF001  one in two parts
+        paused_s = self._network._after_pause(self._node_id)
         if paused_s:
             self._awake.add((peer, lane))
             self._network.after(paused_s, lambda: self._send(peer, lane))
             return
         while (message := port.next_message(peer, lane)) is not None:
-            self._network._carry(self._node_id, peer, lane, message)  # noqa: SLF001
+            self._network._carry(self._node_id, peer, lane, message)
 
     def _urged(self) -> None:
         self._is_urged = False
-        paused_s = self._network._after_pause(self._node_id)  # noqa: SLF001
+        paused_s = self._network._after_pause(self._node_id)
         if self.port is None:
             return
         if paused_s:
@@ -222,7 +222,7 @@ class _SimulatedTransport:
         port = self.port
         if port is None:
             return
-        paused_s = self._network._after_pause(self._node_id)  # noqa: SLF001
+        paused_s = self._network._after_pause(self._node_id)
         if not paused_s:
             port.tick()
         self._network.after(paused_s or port.tick_s, self._tick)

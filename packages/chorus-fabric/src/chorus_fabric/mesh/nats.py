@@ -9,8 +9,21 @@ from __future__ import annotations
 try:
     import nats as _nats_py  # noqa: F401
 except ImportError as error:
-    raise ImportError("a mesh over NATS takes nats-py: pip install 'chorus-fabric[nats]'") from error
+    raise ImportError(
+        "a mesh over NATS takes nats-py: pip install 'chorus-fabric[nats]'"
+    ) from error
 
 from chorus_fabric.mesh._nats import NatsServers, NatsTransport
+from chorus_fabric.mesh._nats_feed import JetStreamPublisher, JetStreamSubscriber, StreamPosition
+from chorus_fabric.mesh._nats_store import NatsLease, NatsStore, Stored
 
-__all__ = ["NatsServers", "NatsTransport"]
+__all__ = [
+    "JetStreamPublisher",
+    "JetStreamSubscriber",
+    "NatsLease",
+    "NatsServers",
+    "NatsStore",
+    "NatsTransport",
+    "Stored",
+    "StreamPosition",
+]
