@@ -60,8 +60,8 @@ def tenant() -> str:
     return next(TENANTS)
 
 
-async def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + DEADLINE_S
+async def until(condition: Callable[[], object], *, deadline_s: float = DEADLINE_S) -> None:
+    end = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < end, "it did not come true in time"
         await asyncio.sleep(0.01)
@@ -365,11 +365,12 @@ async def test_mesh_and_feed_outlive_each_server(running: NatsCluster, tenant: s
         ]
         await stack.enter_async_context(publishing(servers, log, tenant))
         reader = await stack.enter_async_context(Reader(servers, tenant))
+        # The next goes while the one before may still catch up: then nothing is written at first.
         for place in range(3):
             running.kill(place)
             for number in range(20):
                 log.append([change(f"{place}-{number}", "x")])
-            await until(lambda: reader.has(log))
+            await until(lambda: reader.has(log), deadline_s=90.0)
             await until(lambda: all(one.is_up for n in nodes for one in n.peers().values()))
             running.start(place)
         assert len(reader.rows) == 60
