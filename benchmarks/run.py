@@ -12,6 +12,7 @@ BENCHMARKS = {
     "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
     "feed": "rows from PostgreSQL into the app beside pg_recvlogical, psql and the bare embedder",
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
+    "mesh": "a word to all peers of a mesh and back, beside raw TCP",
     "nodes": "the two-node test: users of an app, a database behind a link, stale reads counted",
     "reads": "reads at the database, by key and with pgvector, beside the replica in the app",
 }

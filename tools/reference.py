@@ -21,6 +21,9 @@ PAGES = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MODULES = (
     "chorus_fabric",
     "chorus_fabric.errors",
+    "chorus_fabric.mesh",
+    "chorus_fabric.mesh.conformance",
+    "chorus_fabric.mesh.nats",
     "prismresonance",
     "prismresonance.embed",
     "prismresonance.errors",

@@ -48,7 +48,7 @@ class CertificateFacts:
 
     Attributes:
         identity: Whose it is; `None` for an authority, or when it names none or several of ours.
-        hosts: DNS names and addresses in it, beside the tenant's own.
+        hosts: DNS names and addresses in it, beside those that stand for tenant and node.
         is_authority: Whether it may issue others.
         serial: Its serial number, hexadecimal.
         not_before: When it begins to hold.
@@ -121,6 +121,7 @@ def issue(
     names: list[x509.GeneralName] = [
         x509.UniformResourceIdentifier(identity.uri),
         x509.DNSName(identity.host),
+        x509.DNSName(identity.node_host),
         *map(_host_name, hosts),
     ]
     usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
@@ -159,7 +160,11 @@ def facts_of(certificate: bytes) -> CertificateFacts:
     identity = identities.pop() if len(identities) == 1 else None
     return CertificateFacts(
         identity=identity,
-        hosts=tuple(host for host in hosts if identity is None or host != identity.host),
+        hosts=tuple(
+            host
+            for host in hosts
+            if identity is None or host not in (identity.host, identity.node_host)
+        ),
         is_authority=is_authority,
         serial=f"{parsed.serial_number:x}",
         not_before=parsed.not_valid_before_utc,

@@ -31,6 +31,7 @@ class FrameKind(IntEnum):
         LEASE: A word about who leads.
         REQUEST: A question to one peer.
         REPLY: The answer to a request.
+        HEARTBEAT: A node of a mesh is alive.
     """
 
     SCHEMA = 1
@@ -47,6 +48,7 @@ class FrameKind(IntEnum):
     LEASE = 37
     REQUEST = 38
     REPLY = 39
+    HEARTBEAT = 40
 
 
 def _no_vectors() -> npt.NDArray[np.float32]:

@@ -11,12 +11,13 @@ from urllib.parse import quote, unquote
 from chorus_fabric._hello import check_name
 from chorus_fabric.errors import IdentityError
 
-__all__ = ["EVERY_TENANT", "Identity", "peer_identity", "tenant_host"]
+__all__ = ["EVERY_TENANT", "Identity", "node_host", "peer_identity", "tenant_host"]
 
 EVERY_TENANT: Final = "*"
 
 _PREFIX = "spiffe://prism/"
 _HOST_SUFFIX = ".tenant.prism.internal"
+_NODE_SUFFIX = ".node.prism.internal"
 _URIS, _TLS_VERSION = "peer_uri", "ssl_tls_version"
 
 
@@ -51,6 +52,11 @@ class Identity:
         if self.tenant_id == EVERY_TENANT:
             return EVERY_TENANT + _HOST_SUFFIX
         return tenant_host(self.tenant_id)
+
+    @property
+    def node_host(self) -> str:
+        """The name that TLS compares where one node is meant; see `node_host`."""
+        return node_host(self.tenant_id, self.node)
 
     @classmethod
     def from_uri(cls, uri: str) -> Identity | None:
@@ -103,6 +109,17 @@ def tenant_host(tenant_id: str) -> str:
     """
     check_name("tenant_id", tenant_id)
     return hashlib.sha256(tenant_id.encode()).hexdigest()[:32] + _HOST_SUFFIX
+
+
+def node_host(tenant_id: str, node: str) -> str:
+    """Give the DNS name that stands for one node of a tenant in its certificate.
+
+    A client that asks TLS to find this name talks to that node and to no other of its tenant.
+    """
+    check_name("tenant_id", tenant_id)
+    check_name("node", node)
+    named = hashlib.sha256(f"{len(tenant_id)} {tenant_id} {node}".encode()).hexdigest()
+    return named[:32] + _NODE_SUFFIX
 
 
 def peer_identity(auth_context: Mapping[str, Iterable[bytes]]) -> Identity:

@@ -6,14 +6,19 @@
     │   └── UnsafeBindError                      bind to loopback, or give certificates or a secret
     ├── InvalidFrameError (ValueError)           fix the frame: it cannot be sent as it is
     ├── SessionExpiredError                      say hello again: keys are too old or used up
+    ├── ConflictError                            read again: another was first
     ├── PositionGoneError (LookupError)          read the change log from 0 of its current epoch
     ├── CallRefusedError                         a service did nothing: its message says why
     │   ├── InvalidCallError (ValueError)        fix the call
     │   ├── NotAllowedError (PermissionError)    ask whoever runs the service
     │   ├── WrongStateError                      change the set-up, or the data
-    │   └── NotReadyError                        retry later
+    │   ├── NotReadyError                        retry later
+    │   └── RequestFailedError                   look into the log of the node that was asked
     ├── ServiceUnavailableError                  try again: a service is away, or went away
-    │   └── SubscriberTooSlowError               resume: nothing was taken for too long
+    │   ├── SubscriberTooSlowError               resume: nothing was taken for too long
+    │   ├── PeerDownError                        try again once the node is up
+    │   ├── QueueFullError                       try again later, or send less
+    │   └── RequestTimeoutError (TimeoutError)   try again: it may have been done, or not
     ├── PeerError                                the other side broke the rules
     │   ├── FeedProtocolError                    subscribe again: a frame does not fit those before
     │   ├── HandshakeError                       wrong secret or tenant, or not a hello at all
@@ -37,6 +42,7 @@ __all__ = [
     "CallRefusedError",
     "CertificateError",
     "ChorusError",
+    "ConflictError",
     "FabricConfigurationError",
     "FeedProtocolError",
     "ForgedFrameError",
@@ -53,9 +59,13 @@ __all__ = [
     "MisroutedFrameError",
     "NotAllowedError",
     "NotReadyError",
+    "PeerDownError",
     "PeerError",
     "PositionGoneError",
+    "QueueFullError",
     "ReplayedFrameError",
+    "RequestFailedError",
+    "RequestTimeoutError",
     "ServiceUnavailableError",
     "SessionExpiredError",
     "SubscriberTooSlowError",
@@ -203,3 +213,31 @@ class ServiceUnavailableError(ChorusError):
 
 class SubscriberTooSlowError(ServiceUnavailableError):
     """A subscriber took nothing for too long and was cut off; it resumes from its position."""
+
+
+class PeerDownError(ServiceUnavailableError):
+    """A node of the mesh is down, or went down before it answered; it may have done what it read.
+
+    Attributes:
+        node_id: The node.
+    """
+
+    def __init__(self, message: str, *, node_id: str) -> None:
+        super().__init__(message)
+        self.node_id = node_id
+
+
+class QueueFullError(ServiceUnavailableError):
+    """Too much waits to be sent to a node already; nothing was sent."""
+
+
+class RequestTimeoutError(ServiceUnavailableError, TimeoutError):
+    """A node did not answer a request in time; it may have done what was asked, or not."""
+
+
+class RequestFailedError(CallRefusedError):
+    """A node's handler failed, or it has none for the request; its log says why."""
+
+
+class ConflictError(ChorusError):
+    """A value in a store is not as it was read; nothing was written."""
