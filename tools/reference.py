@@ -28,6 +28,8 @@ MODULES = (
     "prism.cache.errors",
     "prism.cache.store",
     "prism.cache.store.conformance",
+    "prism.cluster",
+    "prism.cluster.errors",
     "prism.ffi",
     "prism.ffi.errors",
     "prism.wrapper.sources",
