@@ -2,6 +2,7 @@
 
 import logging as _logging
 
+from prism.cluster._fencing import FencingGuard
 from prism.cluster._lease_config import LeaseConfig
 from prism.cluster._lease_messages import Role
 from prism.cluster.errors import (
@@ -13,15 +14,20 @@ from prism.cluster.errors import (
     StaleTokenError,
     TermFileError,
 )
+from prism.cluster.node import ClusterNode, NodeStatus, RoleChange
 
 __all__ = [
     "ClusterClosedError",
     "ClusterConfigurationError",
+    "ClusterNode",
+    "FencingGuard",
     "LeaseConfig",
     "MalformedMessageError",
+    "NodeStatus",
     "NotGreenError",
     "PrismClusterError",
     "Role",
+    "RoleChange",
     "StaleTokenError",
     "TermFileError",
 ]

@@ -125,6 +125,11 @@ class Lease:
         """Give the fencing token of a GREEN."""
         return self._term if self.is_green(now) else None
 
+    @property
+    def held(self) -> tuple[int, float] | None:
+        """Give the token and until when this node is GREEN; `None` if it claims nothing."""
+        return None if self._term is None else (self._term, self._lease_end)
+
     def role(self, now: float) -> Role:
         """Give this node's role at this moment."""
         if self.is_green(now):
