@@ -276,7 +276,7 @@ class ClusterNode:
             gone: concurrent.futures.Future[None] = concurrent.futures.Future()
             if self.is_green():
                 self._order(self._lease.hand_over)
-                self._order(lambda _now: gone.set_result(None) or [])
+                self._order(lambda _now: _tell_gone(gone))
                 # The heartbeat thread may be gone already: then the lease runs out by itself.
                 concurrent.futures.wait([gone], timeout=_LAST_WORDS_S)
             self._is_running = False
@@ -350,6 +350,11 @@ class ClusterNode:
                     callback(change)
                 except Exception:  # noqa: BLE001 - a user's function: it must not end the others
                     _log.exception("a callback for role changes failed")
+
+
+def _tell_gone(gone: concurrent.futures.Future[None]) -> list[Effect]:
+    gone.set_result(None)
+    return []
 
 
 _U64 = (1 << 64) - 1
