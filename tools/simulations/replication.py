@@ -112,9 +112,11 @@ class _World:
             elif isinstance(outcome, Acknowledged):
                 self.result.acknowledged += 1
                 self.acknowledged.append(self._asked[outcome.stamp])
-            elif isinstance(outcome, SafeNow):
-                if self.safe.get(outcome.key, outcome.stamp) <= outcome.stamp:
-                    self.safe[outcome.key] = outcome.stamp
+            elif (
+                isinstance(outcome, SafeNow)
+                and self.safe.get(outcome.key, outcome.stamp) <= outcome.stamp
+            ):
+                self.safe[outcome.key] = outcome.stamp
         if node.member.replica.size_bytes > self.max_bytes:
             self.fail(f"{node.name} holds {node.member.replica.size_bytes} bytes")
 

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 import pytest
+
 from prism.cluster._clock import HybridClock, Stamp
 from prism.cluster._replica import Item, Replica
 from prism.cluster._replication import Member, Outcome, Renewed
@@ -52,7 +53,9 @@ class ComparesClocks(Replica):
 
     def is_invalid(self, item: Item) -> bool:
         return any(
-            one.matches(item) and item.stamp < one.stamp for log in self._log.values() for one in log
+            one.matches(item) and item.stamp < one.stamp
+            for log in self._log.values()
+            for one in log
         )
 
     def _append(self, one: Any) -> list[bytes]:

@@ -126,7 +126,7 @@ class Replica:
         return item.key in self.items, gone
 
     def is_invalid(self, item: Item) -> bool:
-        """Tell whether an item was, or may have been, invalidated without its writer's knowledge."""
+        """Tell whether an item was, or may have been, invalidated unknown to its writer."""
         if item.stamp <= self.forgotten:
             return True
         seen = dict(item.seen)

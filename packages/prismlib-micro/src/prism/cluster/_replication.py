@@ -28,6 +28,7 @@ __all__ = [
     "Digest",
     "Join",
     "Learned",
+    "Listing",
     "Member",
     "Outcome",
     "Placed",
@@ -36,6 +37,8 @@ __all__ = [
     "Removed",
     "Renew",
     "Renewed",
+    "ReplicationMessage",
+    "SafeNow",
     "Stored",
     "Tell",
     "ToPeer",
@@ -109,14 +112,21 @@ class Digest(NamedTuple):
     forgotten: Stamp
 
 
-class Pull(NamedTuple):
-    """Send me what you hold in these buckets."""
+class Listing(NamedTuple):
+    """What I hold in buckets that differ: keys and stamps."""
 
     buckets: list[int]
+    held: list[tuple[bytes, Stamp]]
+
+
+class Pull(NamedTuple):
+    """Send me these items."""
+
+    keys: list[bytes]
 
 
 ReplicationMessage = (
-    Put | Stored | Renew | Renewed | Tell | Learned | Join | Told | Digest | Pull
+    Put | Stored | Renew | Renewed | Tell | Learned | Join | Told | Digest | Listing | Pull
 )
 
 
@@ -305,11 +315,11 @@ class Member:
                 self._on_told(sender, message, now, outcomes)
             case Digest():
                 self._on_digest(sender, message, outcomes)
+            case Listing():
+                self._on_listing(sender, message, outcomes)
             case Pull():
-                outcomes += [
-                    ToPeer(sender, Put(item, wants_answer=False))
-                    for item in self.replica.in_buckets(message.buckets)
-                ]
+                held = [self.replica.items.get(key) for key in message.keys]
+                outcomes += [ToPeer(sender, Put(item, wants_answer=False)) for item in held if item]
         return outcomes
 
     def _on_put(self, sender: str, message: Put, outcomes: list[Outcome]) -> None:
@@ -365,11 +375,20 @@ class Member:
     def _on_digest(self, sender: str, message: Digest, outcomes: list[Outcome]) -> None:
         self._raise({}, outcomes, message.forgotten)
         if buckets := self.replica.differs(message.buckets):
-            outcomes.append(ToPeer(sender, Pull(buckets)))
-            outcomes += [
-                ToPeer(sender, Put(item, wants_answer=False))
-                for item in self.replica.in_buckets(buckets)
-            ]
+            held = [(item.key, item.stamp) for item in self.replica.in_buckets(buckets)]
+            outcomes.append(ToPeer(sender, Listing(buckets, held)))
+
+    def _on_listing(self, sender: str, message: Listing, outcomes: list[Outcome]) -> None:
+        theirs = dict(message.held)
+        outcomes += [
+            ToPeer(sender, Put(item, wants_answer=False))
+            for item in self.replica.in_buckets(message.buckets)
+            if item.key not in theirs or theirs[item.key] < item.stamp
+        ]
+        held = self.replica.items
+        wanted = [k for k, stamp in theirs.items() if k not in held or held[k].stamp < stamp]
+        if wanted:
+            outcomes.append(ToPeer(sender, Pull(wanted)))
 
     def _learn(self, log: list[Invalidation], outcomes: list[Outcome]) -> bool:
         is_whole = True
