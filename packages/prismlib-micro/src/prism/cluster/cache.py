@@ -58,6 +58,7 @@ _log = logging.getLogger("prism.cluster")
 _QUESTION = "prism.question:"
 _BULK = (Put, Stored, Digest, Listing, Pull)
 _READY_WITHIN_S = 2.0
+_BUSY_S = 10.0  # a lease that does not come for so long, though nodes are up
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
 
 
@@ -199,8 +200,8 @@ class ClusterCache:
         self._flights = FlightTable(longest_s=call_timeout_s)
         self._acks: dict[Stamp, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._was_ready = False
-        self._ready_by = 0.0
+        self._started_by = 0.0
+        self._looking = asyncio.Lock()
         self._is_closed = False
         self._counts = {"questions": 0, "calls": 0, "shared": 0, "unserved": 0}
         fabric.on(FrameKind.TOKEN_SYNC, self._on_frame)
@@ -264,10 +265,6 @@ class ClusterCache:
             self._land(flight, "failed")
             raise
         self._land(flight, "unstored")
-        if not flight.has_begun and not self._serves():
-            # The lease ran out while the answer was on its way: it may be invalid by now.
-            self._counts["unserved"] += 1
-            return await call()
         return answer
 
     async def invalidate(
@@ -467,17 +464,28 @@ class ClusterCache:
         return None if item is None else item.stamp
 
     async def _may_serve(self) -> bool:
-        """Tell whether answers may be served; a node that has just started is waited for."""
-        if self._serves():
-            self._was_ready = True
-            return True
-        if self._was_ready:
-            return False
+        """Tell whether answers may be served.
+
+        While a majority is up, a lease that ran out only waits for an event loop: so do we. A hit
+        that is found later than this was good when it was asked for, if the lease was live then.
+        """
         loop = asyncio.get_running_loop()
-        self._ready_by = self._ready_by or loop.time() + _READY_WITHIN_S
-        while not self._serves() and loop.time() < self._ready_by:  # noqa: ASYNC110 - a clock's
-            await asyncio.sleep(0.01)
-        return self._serves()
+        began = loop.time()
+        self._started_by = self._started_by or began + _READY_WITHIN_S
+        if self._serves():
+            return True
+        async with self._looking:  # one looks at the clock, for all who wait
+            while not self._serves():
+                now = loop.time()
+                is_starting = now < self._started_by
+                if now > began + _BUSY_S or not (is_starting or self._is_majority_up()):
+                    return False
+                await asyncio.sleep(0.01)
+        return True
+
+    def _is_majority_up(self) -> bool:
+        peers = self._fabric.peers()
+        return 1 + sum(peer.is_up for peer in peers.values()) > (len(peers) + 1) // 2
 
     def _serves(self) -> bool:
         return self._stale_ok or self._member.may_serve(self._fabric.now())
