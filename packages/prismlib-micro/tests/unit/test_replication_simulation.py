@@ -16,7 +16,7 @@ from simulations.replication import play
 
 @pytest.mark.parametrize(
     ("schedules", "settings"),
-    [(400, {}), (100, {"max_bytes": 450}), (100, {"log": 2})],
+    [(250, {}), (100, {"max_bytes": 450}), (100, {"log": 2})],
     ids=["roomy", "little room", "short log"],
 )
 def test_schedules(schedules: int, settings: dict[str, Any]) -> None:
