@@ -95,7 +95,14 @@ def decode(raw: bytes) -> ReplicationMessage:
     """
     try:
         return _decode(raw)
-    except (ValueError, TypeError, KeyError, IndexError, struct.error, AttributeError) as error:
+    except (
+        LookupError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        struct.error,
+    ) as error:
         raise MalformedMessageError(f"no replication message: {type(error).__name__}") from None
 
 
