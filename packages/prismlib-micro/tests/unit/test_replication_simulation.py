@@ -9,14 +9,14 @@ import pytest
 
 from prism.cluster._clock import HybridClock, Stamp
 from prism.cluster._replica import Item, Replica
-from prism.cluster._replication import Member, Outcome, Renewed
+from prism.cluster._replication import Listing, Member, Outcome, Put, Renewed, ToPeer
 from prism.cluster._replication import _Pending as Pending
 from simulations.replication import play
 
 
 @pytest.mark.parametrize(
     ("schedules", "settings"),
-    [(250, {}), (100, {"max_bytes": 450}), (100, {"log": 2})],
+    [(200, {}), (100, {"max_bytes": 450}), (100, {"log": 2})],
     ids=["roomy", "little room", "short log"],
 )
 def test_schedules(schedules: int, settings: dict[str, Any]) -> None:
@@ -37,6 +37,16 @@ def test_the_same_seed_is_the_same_schedule() -> None:
 class LastArrivalWins(Replica):
     def _is_later(self, item: Item, held: Item | None) -> bool:
         return held is None or item.stamp != held.stamp
+
+
+class SendsWhateverDiffers(Member):
+    def _on_listing(self, sender: str, message: Listing, outcomes: list[Outcome]) -> None:
+        theirs = dict(message.held)
+        outcomes += [
+            ToPeer(sender, Put(item, wants_answer=False))
+            for item in self.replica.in_buckets(message.buckets)
+            if theirs.get(item.key) != item.stamp
+        ]
 
 
 class DeafClock(HybridClock):
@@ -124,7 +134,7 @@ class SpeaksBeforeItKnows(Member):
 @pytest.mark.parametrize(
     ("mutant", "settings", "broken_promise"),
     [
-        (LastArrivalWins, {}, "differ"),
+        (LastArrivalWins, {"member": SendsWhateverDiffers}, "differ"),
         (ComparesClocks, {}, "invalidated at"),
         (TakesWhatTheLogForgot, {"log": 1}, "invalidated at"),
         (LearnsWithGaps, {}, "invalidated at"),

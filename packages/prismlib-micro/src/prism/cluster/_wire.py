@@ -32,6 +32,7 @@ _VERSION = 1
 _LENGTH = struct.Struct(">I")
 _DIGEST = struct.Struct(f">{BUCKETS}Q")
 _KEY_BYTES = 32
+_DAMAGE = (LookupError, OverflowError, RecursionError, TypeError, ValueError, struct.error)
 _FIELDS = tuple(
     field.name
     for field in dataclasses.fields(Record)
