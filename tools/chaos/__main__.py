@@ -16,6 +16,7 @@ if not __package__:  # as `python tools/chaos`
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from chaos import cluster
 from chaos.faults import FAULTS, Fault, fault_named
 from chaos.memory import Memory, measure
 from chaos.report import as_json, as_table, memory_lines, summary
@@ -29,6 +30,7 @@ examples:
   hatch run chaos feed --only disk-full --phase snapshot --rounds 10
   hatch run chaos feed --postgres 15 --json
   hatch run chaos memory --rows 1000000         memory with a subscriber that never reads
+  hatch run chaos cluster                       GREEN killed, stopped, cut off (--help tells more)
 
 Ends with code 1 at the first replica that is not its table, and prints how to repeat the round:
 the same writes and waits are drawn from the same seed; what runs beside them is not drawn.
@@ -39,7 +41,10 @@ _LARGEST_GROWTH = 512 << 20
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    options = _options(argv)
+    given = sys.argv[1:] if argv is None else argv
+    if given[:1] == ["cluster"]:
+        return cluster.main(given[1:])
+    options = _options(given)
     console = Console(stderr=options.json)
     # Servers and mounts are cleared away however we are ended.
     signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))

@@ -1,0 +1,1 @@
+"""Deterministic simulations: the machines of the cluster among faults, many schedules a second."""
