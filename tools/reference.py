@@ -33,6 +33,7 @@ MODULES = (
     "prism.cache.store.conformance",
     "prism.cluster",
     "prism.cluster.cache",
+    "prism.cluster.compress",
     "prism.cluster.errors",
     "prism.cluster.node",
     "prism.ffi",
