@@ -54,6 +54,8 @@ _ENTRY_OVERHEAD_BYTES = 3072
 # Of an answer's vector, unless that is as wide as the question's.
 _MEANING_BYTES = 1280
 _REMEMBERED_REMOVALS = 1024
+# Of so few rows a filter has the index score each.
+_FEW_ROWS = 256
 
 
 class Kept(enum.Enum):
@@ -136,6 +138,10 @@ class Shelf:
         self._ranking = GreedyDual[bytes](self._hits_of)
         self._expiries = Expiries()
         self._groups = Groups[Entry]()
+        self._rows_of: Counter[bytes] = Counter()
+        # The scope of all rows of the index, if they are of one and not few: a filter would change
+        # nothing then, and have the index look all of them up anew after each write.
+        self._only_scope: bytes | None = None
         self._size_bytes = 0
         self._removals: deque[Callable[[Entry], bool]] = deque(maxlen=_REMEMBERED_REMOVALS)
         self._removal_count = 0
@@ -180,16 +186,18 @@ class Shelf:
         if index is None or not vector.any():
             return []
         now = self._clock()
-        found = index.query(vector, top_k=CANDIDATES, where={"scope": scope})
-        entries = (
-            (self._entries.get(cast("bytes", match.payload["key"])), match) for match in found
-        )
-        return [
-            (entry, match.score)
-            for entry, match in entries
+        is_alone = self._only_scope == scope
+        found = index.query(vector, CANDIDATES) if is_alone else []
+        # Another scope's row may have come in since.
+        if not is_alone or any(match.payload["scope"] != scope for match in found):
+            found = index.query(vector, CANDIDATES, where={"scope": scope})
+        near = []
+        for row, cosine, payload in found:
+            entry = self._entries.get(cast("bytes", payload["key"]))
             # An entry may have been dropped or replaced since the index answered.
-            if entry is not None and entry.row == match.id and entry.expires_at > now
-        ]
+            if entry is not None and entry.row == row and entry.expires_at > now:
+                near.append((entry, cosine))
+        return near
 
     def keep(self, record: Record, *, since: int) -> Kept:
         """Store an answer durably, then make it findable.
@@ -314,6 +322,8 @@ class Shelf:
             self._expiries = Expiries()
             self._groups = Groups[Entry]()
             self._index = None
+            self._rows_of.clear()
+            self._only_scope = None
             self._size_bytes = 0
 
     def _pull(self) -> None:
@@ -438,6 +448,8 @@ class Shelf:
             )
             for (entry, _), row in zip(searchable, rows, strict=True):
                 entry.row = int(row)
+                self._rows_of[entry.scope] += 1
+            self._note_scopes()
         return evicted
 
     def _searchable(
@@ -473,6 +485,10 @@ class Shelf:
         self._groups.discard(entry)
         if entry.row is not None and self._index is not None:
             self._index.remove(entry.row)
+            self._rows_of[entry.scope] -= 1
+            if not self._rows_of[entry.scope]:
+                del self._rows_of[entry.scope]
+            self._note_scopes()
         # What the store had of it up to where we have read is superseded by it.
         return {key: max(entry.position, self._link.position)}
 
@@ -487,6 +503,11 @@ class Shelf:
             gone = self._drop_all([key for key, e in self._entries.items() if matches(e)])
             self._compact(gone)
             return gone
+
+    def _note_scopes(self) -> None:
+        counts = self._rows_of
+        is_one = len(counts) == 1 and counts.total() > _FEW_ROWS
+        self._only_scope = next(iter(counts)) if is_one else None
 
     def _compact(self, gone: dict[bytes, int]) -> None:
         if gone and self._index is not None:
