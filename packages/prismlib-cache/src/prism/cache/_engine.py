@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome, Replay, in_form
+from prism.cache._call import NOT_SERVED, Call, Outcome, Replay, in_form
 from prism.cache._codec import EncodedAnswer, decode, encode
 from prism.cache._explanation import Lookup
 from prism.cache._finder import Finder, Finding
@@ -27,12 +27,14 @@ from prism.cache._flights.stream_sources import areplay, replay
 from prism.cache._flights.streams import SharedStream
 from prism.cache._forks import hold_over_fork
 from prism.cache._judging import Judge
+from prism.cache._keys import vouched_key
 from prism.cache._learner import Learner
 from prism.cache._metrics import NOTHING_LEARNED, CacheMetrics, Ledger
+from prism.cache._options import AskOptions
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
 from prism.cache._reading import AnswerReader
 from prism.cache._reply import Reply
-from prism.cache._scope import Scope, vouched_key
+from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Kept, Shelf
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError

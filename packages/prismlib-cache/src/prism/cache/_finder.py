@@ -17,8 +17,9 @@ from prism.cache._calibration.rule import Rule
 from prism.cache._evidence import careful_weights
 from prism.cache._explanation import Explanation
 from prism.cache._guards import GUARDS, STRICT_GUARDS
+from prism.cache._keys import question_key, vouched_key
 from prism.cache._reading import AnswerReader
-from prism.cache._scope import Scope, question_key, vouched_key
+from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Entry, Shelf
 from prism.cache._verdict import Candidate, Judgement, Policy, judge

@@ -202,21 +202,26 @@ def _promising(
     answer_cosines = [candidate.answer_cosine for candidate in candidates]
     groups: list[AnswerGroup] = []
     taken: list[int] = []
+    # The first group that each place is of.
+    numbers: list[int | None] = [None] * len(candidates)
     found = []
     for place, candidate in enumerate(candidates):
-        for number, group in enumerate(groups):
-            if group.is_same[place]:
-                break
-        else:
+        number = numbers[place]
+        if number is None:
             if len(groups) == _GROUPS and not everything:
                 continue
             number = len(groups)
-            group = AnswerGroup(candidate.shares_its_answer(candidates), cosines, answer_cosines)
-            groups.append(group)
+            is_same = candidate.shares_its_answer(candidates)
+            numbers = [
+                number if same and known is None else known
+                for same, known in zip(is_same, numbers, strict=True)
+            ]
+            groups.append(AnswerGroup(is_same, cosines, answer_cosines))
             taken.append(0)
         if taken[number] == _OF_A_GROUP and not everything:
             continue
         taken[number] += 1
+        group = groups[number]
         rival, cosine = group.rival, candidate.cosine
         careful = (
             _COSINE * cosine
