@@ -19,6 +19,7 @@ from typing import Any
 
 from prism.cache._call import NOT_SERVED, Call, Outcome, Replay, in_form
 from prism.cache._codec import EncodedAnswer, decode, encode
+from prism.cache._entry import Entry
 from prism.cache._explanation import Lookup
 from prism.cache._finder import Finder, Finding
 from prism.cache._flights.async_streams import AsyncSharedStream
@@ -36,7 +37,7 @@ from prism.cache._reading import AnswerReader
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
-from prism.cache._shelf import Entry, Kept, Shelf
+from prism.cache._shelf import Kept, Shelf
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder

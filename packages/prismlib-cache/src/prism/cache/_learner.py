@@ -27,6 +27,7 @@ from prism.cache._calibration.rule import Rule
 from prism.cache._call import Call
 from prism.cache._checks import Again, AgainAsync, Checks, running_loop
 from prism.cache._codec import EncodedAnswer
+from prism.cache._entry import text_of
 from prism.cache._families import STATE_NOTE, Families, Family
 from prism.cache._grouping import Grouping, unpacked_note
 from prism.cache._judging import Judge, ask_judge
@@ -36,7 +37,7 @@ from prism.cache._pricing import PriceBook
 from prism.cache._reading import AnswerReader
 from prism.cache._reply import Reply
 from prism.cache._settings import CacheSettings
-from prism.cache._shelf import Shelf, text_of
+from prism.cache._shelf import Shelf
 from prism.cache._verdict import Judgement
 from prism.cache._worker import Worker
 from prism.cache.store._notes import ENTRY_NOTE

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from prism.cache._answers import AnswerSketch
 from prism.cache._call import Call
 from prism.cache._codec import EncodedAnswer
+from prism.cache._entry import Entry
 from prism.cache._families import Family
 from prism.cache._metrics import Ledger
 from prism.cache._reply import Reply
-from prism.cache._shelf import Entry
 from prism.cache._worker import Worker
 
 if TYPE_CHECKING:
