@@ -38,6 +38,7 @@ from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
 from prism.cache._shelf import Kept, Shelf
+from prism.cache._surviving import Survival
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder
@@ -72,6 +73,7 @@ class Engine:
         self._clock = clock
         self._owned_store = owned_store
         self._ledger = Ledger()
+        self._survive = Survival(self._ledger)
         self._prices = PriceBook()
         self._embedder_id = embedder.model_id
         self._shelf = Shelf(
@@ -439,20 +441,3 @@ class Engine:
             written = len(answer.payload) if answer is not None else 0
             usage = Usage(input_tokens=estimate_tokens(query), output_tokens=-(-written // 4))
         self._prices.note(model, usage, is_estimated=estimated, now=self._clock())
-
-    @contextlib.contextmanager
-    def _survive(self, place: str) -> Iterator[None]:
-        """Count and log what goes wrong inside the cache, and go on without it."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001  whatever fails in here, the app gets its answer
-            times = self._ledger.error(place)
-            # The 1st, 10th, 100th... with all details: a store that stays away must not fill disks.
-            is_told = str(times).strip("0") == "1"
-            _log.log(
-                logging.WARNING if is_told else logging.DEBUG,
-                "the cache failed in %s, %d times so far, and goes on without",
-                place,
-                times,
-                exc_info=is_told,
-            )
