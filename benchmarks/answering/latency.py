@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import intents
 from answering import gptcache_peer
 from answering.asking import Question
 from answering.gptcache_peer import GPTCachePeer
@@ -30,7 +32,6 @@ EXACT, DECISION, EMBEDDED = "exact hit", "decision alone", "hit with embedding"
 MISS, MISS_DECISION = "a miss adds", "a miss adds, without embedding"
 PEER, PEER_EMBEDDED = "GPTCache get() without embedding", "GPTCache get() with embedding"
 PEER_STORED = "GPTCache get() of a stored text, without embedding"
-DATA = "clinc150"
 
 Track = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -82,16 +83,19 @@ def filled(vectors: KeptVectors, *, entries: int, probes: int, track: Track) -> 
 
     Args:
         vectors: The embedder.
-        entries: How many answers to store; fewer where the data set runs out.
+        entries: How many answers to store.
         probes: How many new texts of both kinds to find at most, twice over: one half is asked
             with the vector looked up, one with the embedder.
         track: Shows progress.
+
+    Raises:
+        SystemExit: There are not texts enough.
     """
-    requests = stream(DATA, ONCE, seed=1, length=1_000_000).requests
+    requests = _all_texts()
     vectors.is_live = False
     looked_up = _LOOKED_UP * probes
-    # Twice as many texts as entries: about half of them may be answered on the way.
-    vectors.learn([request.text for request in requests[: 2 * entries + looked_up]], track)
+    # Of five texts three are answered on the way, or refused.
+    vectors.learn([request.text for request in requests[: 5 * entries // 2 + looked_up]], track)
     model = RewordingModel(1)
     stored: dict[str, str] = {}
     hits: list[Request] = []
@@ -104,6 +108,11 @@ def filled(vectors: KeptVectors, *, entries: int, probes: int, track: Track) -> 
             # What an admission rule refuses is not stored.
             if answer in question.own_answers and cache.lookup(request.text).hit:
                 stored[request.text] = answer
+        if len(stored) < entries:
+            raise SystemExit(
+                f"the texts of {' and '.join(intents.SETS)} fill a cache with {len(stored):,} "
+                f"answers, not with {entries:,}: give a smaller --entries"
+            )
         # What it still learns would change which of the texts below it answers.
         cache.settle()
         enough = _until(lambda: min(len(hits), len(misses)) >= 2 * probes, rest)
@@ -177,6 +186,17 @@ def one_core() -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def _all_texts() -> list[Request]:
+    """Give the texts of all sets in one order: of one set alone there are too few."""
+    requests = [
+        request
+        for data in intents.SETS
+        for request in stream(data, ONCE, seed=1, length=1_000_000).requests
+    ]
+    random.Random(1).shuffle(requests)
+    return requests
 
 
 def _until(is_enough: Callable[[], bool], requests: Iterator[Request]) -> Iterator[Request]:

@@ -18,6 +18,7 @@ BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # `python benchmarks/run.py` puts it there by itself
 
 import intents  # noqa: E402  found by the line above
+from answering import latency  # noqa: E402
 from answering.asking import ask_stream  # noqa: E402
 from answering.facts import facts_of  # noqa: E402
 from answering.llm_server import served  # noqa: E402
@@ -43,6 +44,15 @@ class Angles:
 
 def asked(*requests: tuple[str, str]) -> Stream:
     return Stream("made up", ONCE, 1, tuple(Request(*request) for request in requests))
+
+
+def test_timing_stops_where_texts_run_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [Request(f"{angle} degrees of rotation", f"turn {angle}") for angle in range(0, 90, 30)]
+    monkeypatch.setattr(latency, "_all_texts", lambda: few)
+    with closing(KeptVectors(Angles(), tmp_path)) as vectors:
+        filling = latency.filled(vectors, entries=4, probes=1, track=iter)
+        with pytest.raises(SystemExit, match="with 3 answers, not with 4"), filling:
+            raise AssertionError("nothing is timed")
 
 
 class TestModel:

@@ -108,7 +108,7 @@ class CacheMachine(RuleBasedStateMachine):
             live = [k for k in self.model if k[0] == tenant and self.expected(*k) is not None]
             metrics = cache.metrics()
             assert metrics.entries == len(live)
-            index = cache._engine._shelf._index
+            index = cache._engine._shelf._vectors.index
             assert (0 if index is None else len(index)) == len(live)
             for key in live:
                 found = cache.scope(system_prompt=key[1]).lookup(key[2])

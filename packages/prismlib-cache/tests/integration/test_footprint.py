@@ -34,10 +34,10 @@ import json, sys, time
 began = time.process_time()
 import numpy
 halfway = time.process_time()
-import prism.cache
+from prism.cache import PrismCache
 ended = time.process_time()
 loaded = sorted({m.split(".")[0] for m in sys.modules})
-print(json.dumps([halfway - began, ended - began, loaded]))
+print(json.dumps([halfway - began, ended - halfway, loaded]))
 """
 
 
@@ -50,11 +50,19 @@ def test_importing_is_quick_and_pulls_in_no_sdk(tmp_path: Path) -> None:
         for _ in range(6)
     ]
     assert not SDKS & set(runs[0][2])
-    # Processor time, the best of six: what else the machine does hardly counts. A machine that is
-    # slower than most shows it in numpy's own import, and gets as much more.
-    whole = min(seconds for _, seconds, _ in runs)
+    # Processor time, the best of six: what else the machine does hardly counts. numpy, which is not
+    # imported by the package but with the first cache, is the measure of the machine. Measured: a
+    # third of it, less if what both need is counted for neither.
+    own = min(seconds for _, seconds, _ in runs)
     numpy = min(seconds for seconds, _, _ in runs)
-    assert whole < max(0.2, 3 * numpy)
+    assert own < 0.7 * numpy
+
+
+def test_importing_leaves_what_asking_needs_to_the_first_cache() -> None:
+    program = "import json, sys, prism.cache; print(json.dumps(sorted(sys.modules)))"
+    loaded = set(json.loads(subprocess.check_output([sys.executable, "-c", program])))
+    assert not loaded & {"numpy", "asyncio", "sqlite3", "subprocess", "prismresonance"}
+    assert not {name for name in loaded if name.startswith("prism.cache._language")}
 
 
 def test_a_thousand_tenants_share_one_model() -> None:

@@ -22,7 +22,7 @@ Build = Callable[..., PrismCache]
 
 def rows(cache: PrismCache) -> int:
     """Vectors in the index."""
-    index = cache._engine._shelf._index
+    index = cache._engine._shelf._vectors.index
     return 0 if index is None else len(index)
 
 

@@ -15,7 +15,7 @@ from streams import Traffic, answer
 from prism.cache import PrismCache
 from prism.cache._calibration.calibrator import Calibrator, is_checked
 from prism.cache._counting import Tally
-from prism.cache._learner import _SEEN, _Family
+from prism.cache._families import SEEN, Family
 
 Build = Callable[..., PrismCache]
 
@@ -42,7 +42,7 @@ def name(number: int) -> str:
 def test_a_slow_judge_hears_of_a_draw_of_what_came_last(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prism.cache._learner._WAIT_FOR_JUDGE", 40)
+    monkeypatch.setattr("prism.cache._lessons._WAIT_FOR_JUDGE", 40)
     gate = Gate()
     cache = build(judge=gate, max_error=0.001, shadow=0)
     cache.get_or_call("where is the house", lambda: "answer 0")
@@ -95,7 +95,7 @@ def share_of_wrong(seed: int, *, learned: float, drops: bool) -> tuple[float, fl
     traffic = Traffic(separation=3.0, repeats=0.6, exact=0.2, strangers=0.1)
     rng = np.random.default_rng(seed)
     kinds, evidence = answer(traffic, rng, 12_000)
-    family = _Family(Calibrator(max_error=0.01, check_share=0.02), seed)
+    family = Family(Calibrator(max_error=0.01, check_share=0.02), seed)
     calibrator = family.calibrator
     hits = wrong = 0
     for kind, row in zip(kinds, evidence.tolist(), strict=True):
@@ -127,14 +127,14 @@ def test_lessons_left_out_neither_bias_nor_starve() -> None:
 
 
 def test_evidence_that_overflows_is_counted_as_not_seen() -> None:
-    family = _Family(Calibrator(max_error=0.01, check_share=0.0), seed=1)
-    for number in range(_SEEN + 700):
+    family = Family(Calibrator(max_error=0.01, check_share=0.0), seed=1)
+    for number in range(SEEN + 700):
         family.requests += 1
         family.leave((float(number), *[0.0] * 10), served=False)
     assert family.unseen == 700
     family.take_in()
-    assert family.calibrator.state()["candidates"] == _SEEN + 700
-    assert family.calibrator.state()["requests"] == _SEEN + 700
+    assert family.calibrator.state()["candidates"] == SEEN + 700
+    assert family.calibrator.state()["requests"] == SEEN + 700
 
 
 def test_counting_from_many_threads_loses_nothing() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism.cache._scope import Scope, question_key, tenant_key
+from prism.cache._keys import question_key
+from prism.cache._scope import Scope, tenant_key
 from prism.cache.errors import ScopeError
 
 VALUES: st.SearchStrategy[Any] = st.recursive(

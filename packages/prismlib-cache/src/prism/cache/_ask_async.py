@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from typing import Any, cast
 
-from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
+from prism.cache._call import NOT_SERVED, Call, Outcome
 from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
 from prism.cache._flights.async_streams import AsyncSharedStream, AsyncStreamReader
 from prism.cache._flights.single_flight import Alone, AloneReason, Lead, Shared
 from prism.cache._flights.stream_sources import areplay, iterate_in_threads
+from prism.cache._options import AskOptions
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache._threads import OwnThreads, run_in_own_thread, run_in_pool

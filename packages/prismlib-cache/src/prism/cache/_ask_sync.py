@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome
+from prism.cache._call import NOT_SERVED, Call, Outcome
 from prism.cache._codec import EncodedAnswer, encode, encode_chunks, whole_of
 from prism.cache._engine import Engine
 from prism.cache._flights.single_flight import Alone, AloneReason, Lead, Shared
 from prism.cache._flights.stream_sources import replay
 from prism.cache._flights.streams import SharedStream, StreamReader
+from prism.cache._options import AskOptions
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope
 from prism.cache.errors import CallError

@@ -7,19 +7,20 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from prism.cache._admission.defaults import ADMISSION_RULES
 from prism.cache._admission.rule import AdmissionRule, check_rules
-from prism.cache._engine import Engine
-from prism.cache._judging import Judge
 from prism.cache._metrics import CacheMetrics
 from prism.cache._scope import Scope
 from prism.cache._scoped import ScopedCache
 from prism.cache._settings import CacheSettings
 from prism.cache.errors import CacheConfigurationError
-from prism.cache.store import SQLiteStore, Store
-from prismresonance.embed import Embedder, MiniLMEmbedder
+
+if TYPE_CHECKING:
+    from prism.cache._judging import Judge
+    from prism.cache.store import Store
+    from prismresonance.embed import Embedder
 
 __all__ = ["PrismCache"]
 
@@ -54,8 +55,8 @@ class PrismCache(ScopedCache):
     ) -> Self:
         """Build a cache; with a `path`, filled with what it held before.
 
-        The first build in a process loads the default embedding model (under half a second); later
-        ones share it.
+        The first build in a process loads the rest of the package and the default embedding model
+        (under half a second); later ones share them.
 
         Args:
             tenant_id: Whose cache it is.
@@ -105,6 +106,11 @@ class PrismCache(ScopedCache):
             raise CacheConfigurationError(f"judge must be callable, not a {type(judge).__name__}")
         if path is not None and store is not None:
             raise CacheConfigurationError("path and store exclude each other: give one of them")
+        # The first cache loads what asking needs: the import of the package stays light.
+        from prism.cache._engine import Engine
+        from prism.cache.store import SQLiteStore
+        from prismresonance.embed import MiniLMEmbedder
+
         own_store = SQLiteStore(Path(path)) if path is not None else None
         try:
             engine = Engine(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,62 +10,17 @@ from prism.cache._codec import EncodedAnswer, decode, decode_chunks
 from prism.cache._finder import Finding
 from prism.cache._flights.async_streams import AsyncSharedStream
 from prism.cache._flights.streams import SharedStream
+from prism.cache._options import AskOptions
 from prism.cache._pricing import Usage
 from prism.cache._scope import Scope
-from prism.cache._settings import check_tags, check_ttl
-from prism.cache.errors import CacheConfigurationError
 
-__all__ = ["NOT_SERVED", "AskOptions", "Call", "Outcome", "Replay", "in_form"]
+__all__ = ["NOT_SERVED", "Call", "Outcome", "Replay", "in_form"]
 
 NOT_SERVED = object()
 """Stands where an answer would: there is none that fits. `None` could be an answer."""
 
 Replay: TypeAlias = Callable[[tuple[object, ...]], object]
 """Makes an iterator of stored chunks, of the kind that the caller reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class AskOptions:
-    """What a caller chose for one question; see `ScopedCache.get_or_call`."""
-
-    ttl_s: float | None
-    tags: tuple[str, ...]
-    bypass: bool
-    stream: bool | None
-    admit: bool
-
-    @classmethod
-    def of(
-        cls,
-        *,
-        ttl_s: float | None = None,
-        tags: Iterable[str] = (),
-        bypass: bool = False,
-        stream: bool | None = None,
-        admit: bool | None = None,
-    ) -> AskOptions:
-        """Check the choices.
-
-        Raises:
-            CacheConfigurationError: One of them makes no sense.
-        """
-        if ttl_s is None and tags == () and not bypass and stream is None and admit is None:
-            return _DEFAULTS
-        check_ttl(ttl_s)
-        if admit not in (None, True, False):
-            raise CacheConfigurationError(f"admit must be True, False or None, not {admit!r}")
-        if admit and bypass:
-            raise CacheConfigurationError("admit=True and bypass=True exclude each other")
-        return cls(
-            ttl_s=ttl_s,
-            tags=check_tags(tags),
-            bypass=bypass or admit is False,
-            stream=stream,
-            admit=bool(admit),
-        )
-
-
-_DEFAULTS = AskOptions(ttl_s=None, tags=(), bypass=False, stream=None, admit=False)
 
 
 @dataclass(slots=True)

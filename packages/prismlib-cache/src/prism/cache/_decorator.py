@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prism.cache import _ask_async, _ask_sync
-from prism.cache._call import AskOptions
 from prism.cache._engine import Engine
+from prism.cache._options import AskOptions
 from prism.cache._scope import Scope, ScopeValue
 from prism.cache.errors import CacheConfigurationError
 

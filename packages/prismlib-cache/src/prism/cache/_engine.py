@@ -17,8 +17,9 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from prism.cache._call import NOT_SERVED, AskOptions, Call, Outcome, Replay, in_form
+from prism.cache._call import NOT_SERVED, Call, Outcome, Replay, in_form
 from prism.cache._codec import EncodedAnswer, decode, encode
+from prism.cache._entry import Entry
 from prism.cache._explanation import Lookup
 from prism.cache._finder import Finder, Finding
 from prism.cache._flights.async_streams import AsyncSharedStream
@@ -27,14 +28,17 @@ from prism.cache._flights.stream_sources import areplay, replay
 from prism.cache._flights.streams import SharedStream
 from prism.cache._forks import hold_over_fork
 from prism.cache._judging import Judge
+from prism.cache._keys import vouched_key
 from prism.cache._learner import Learner
 from prism.cache._metrics import NOTHING_LEARNED, CacheMetrics, Ledger
+from prism.cache._options import AskOptions
 from prism.cache._pricing import PriceBook, Usage, estimate_tokens
 from prism.cache._reading import AnswerReader
 from prism.cache._reply import Reply
-from prism.cache._scope import Scope, vouched_key
+from prism.cache._scope import Scope
 from prism.cache._settings import CacheSettings
-from prism.cache._shelf import Entry, Kept, Shelf
+from prism.cache._shelf import Kept, Shelf
+from prism.cache._surviving import Survival
 from prism.cache.errors import CacheClosedError, CacheConfigurationError, CallError, StoreError
 from prism.cache.store import Record, Store
 from prismresonance.embed import Embedder
@@ -69,6 +73,7 @@ class Engine:
         self._clock = clock
         self._owned_store = owned_store
         self._ledger = Ledger()
+        self._survive = Survival(self._ledger)
         self._prices = PriceBook()
         self._embedder_id = embedder.model_id
         self._shelf = Shelf(
@@ -436,20 +441,3 @@ class Engine:
             written = len(answer.payload) if answer is not None else 0
             usage = Usage(input_tokens=estimate_tokens(query), output_tokens=-(-written // 4))
         self._prices.note(model, usage, is_estimated=estimated, now=self._clock())
-
-    @contextlib.contextmanager
-    def _survive(self, place: str) -> Iterator[None]:
-        """Count and log what goes wrong inside the cache, and go on without it."""
-        try:
-            yield
-        except Exception:  # noqa: BLE001  whatever fails in here, the app gets its answer
-            times = self._ledger.error(place)
-            # The 1st, 10th, 100th... with all details: a store that stays away must not fill disks.
-            is_told = str(times).strip("0") == "1"
-            _log.log(
-                logging.WARNING if is_told else logging.DEBUG,
-                "the cache failed in %s, %d times so far, and goes on without",
-                place,
-                times,
-                exc_info=is_told,
-            )

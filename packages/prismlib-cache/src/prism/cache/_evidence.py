@@ -135,7 +135,7 @@ class Kind:
 
 def measure(found: Neighbourhood, doubt: float) -> tuple[float, ...]:
     """Measure all kinds, where `doubt` is the guards' largest penalty. Cost: about 15 us."""
-    return tuple(kind.measure(found, doubt) for kind in KINDS)
+    return tuple([kind.measure(found, doubt) for kind in KINDS])
 
 
 def careful_weights() -> tuple[float, ...]:

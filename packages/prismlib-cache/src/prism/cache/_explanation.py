@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from prism.cache._verdict import Judgement
+if TYPE_CHECKING:
+    from prism.cache._verdict import Judgement
 
 __all__ = ["Explanation", "Lookup"]
 

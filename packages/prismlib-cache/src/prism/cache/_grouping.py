@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from prism.cache._answers import AnswerSketch, compare
-from prism.cache._shelf import GROUP_BYTES, Entry, Shelf
+from prism.cache._entry import GROUP_BYTES, Entry
+from prism.cache._shelf import Shelf
 from prism.cache.store._notes import ENTRY_NOTE
 
 __all__ = ["Grouping", "packed_note", "unpacked_note"]

@@ -79,11 +79,12 @@ def objections(asked: str, stored: str, guards: tuple[Guard, ...]) -> tuple[Obje
     Cost: O(words), about 10 us a pair once both texts are analysed.
     """
     ours, theirs = analyse(asked), analyse(stored)
-    found = ((guard, guard.differs(ours, theirs)) for guard in guards)
     return tuple(
-        Objection(guard.name, reason, guard.penalty)
-        for guard, reason in found
-        if reason is not None
+        [
+            Objection(guard.name, reason, guard.penalty)
+            for guard in guards
+            if (reason := guard.differs(ours, theirs)) is not None
+        ]
     )
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Judge", "ask_judge"]
 
@@ -32,6 +34,8 @@ def ask_judge(
     """
     verdict = judge(asked, fresh, stored_question, stored)
     if inspect.isawaitable(verdict):
+        import asyncio
+
         awaited = _awaited(verdict)
         if loop is not None and loop.is_running():
             verdict = asyncio.run_coroutine_threadsafe(awaited, loop).result(_PATIENCE_S)
@@ -44,4 +48,6 @@ def ask_judge(
 
 
 async def _awaited(verdict: Awaitable[bool | None]) -> bool | None:
+    import asyncio
+
     return await asyncio.wait_for(verdict, _PATIENCE_S)

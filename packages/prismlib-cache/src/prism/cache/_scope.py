@@ -14,10 +14,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from prism.cache._language.words import normalise
 from prism.cache.errors import ScopeError
 
-__all__ = ["Scope", "ScopeValue", "question_key", "tenant_key", "vouched_key"]
+__all__ = ["Scope", "ScopeValue", "encoded", "tenant_key"]
 
 ScopeValue: TypeAlias = (
     "str | bytes | int | float | bool | Sequence[ScopeValue] | Mapping[str, ScopeValue] | None"
@@ -104,23 +103,11 @@ class Scope:
 
 def tenant_key(tenant_id: str) -> bytes:
     """16 bytes that stand for a tenant in stores."""
-    return hashlib.sha256(b"prism.cache tenant 1" + _encode(tenant_id)).digest()[:16]
+    return hashlib.sha256(b"prism.cache tenant 1" + encoded(tenant_id)).digest()[:16]
 
 
-def question_key(scope: Scope, question: str) -> bytes:
-    """32 bytes that stand for one question in its scope, whatever its case and spacing."""
-    return hashlib.sha256(scope.key + _encode(normalise(question))).digest()
-
-
-def vouched_key(scope: Scope, question: str) -> bytes:
-    """32 bytes for what a caller put under a question that an admission rule refuses.
-
-    Another key than the question's own: what was stored there under other rules stays unseen.
-    """
-    return hashlib.sha256(b"vouched" + scope.key + _encode(normalise(question))).digest()
-
-
-def _encode(text: str) -> bytes:
+def encoded(text: str) -> bytes:
+    """Give a text as bytes, to be digested."""
     # A lone surrogate is odd but is no reason to refuse a question.
     return text.encode("utf-8", "surrogatepass")
 
@@ -131,7 +118,7 @@ def _feed(update: Callable[[bytes], None], value: object, place: str) -> None:
         case None | bool():
             update(b"n;" if value is None else b"t;" if value else b"f;")
         case str():
-            content = _encode(value)
+            content = encoded(value)
             update(b"s%d:" % len(content) + content)
         case bytes():
             update(b"b%d:" % len(value) + value)

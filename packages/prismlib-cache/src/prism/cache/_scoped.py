@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import ParamSpec, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from prism.cache import _ask_async, _ask_sync
-from prism.cache._call import AskOptions
-from prism.cache._decorator import cached
-from prism.cache._engine import Engine
 from prism.cache._explanation import Explanation, Lookup
+from prism.cache._options import AskOptions
 from prism.cache._pricing import Usage
 from prism.cache._reply import Reply
 from prism.cache._scope import Scope, ScopeValue
+
+if TYPE_CHECKING:
+    from prism.cache._engine import Engine
 
 __all__ = ["ScopedCache"]
 
@@ -38,8 +38,12 @@ class ScopedCache:
     """
 
     def __init__(self, engine: Engine, scope: Scope) -> None:
+        # Loaded with the first cache.
+        from prism.cache import _ask_async, _ask_sync
+
         self._engine = engine
         self._scope = scope
+        self._ask, self._aask = _ask_sync.ask, _ask_async.ask
 
     @overload
     def get_or_call(
@@ -92,7 +96,7 @@ class ScopedCache:
             Exception: Whatever `call_fn` raises.
         """
         options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream, admit=admit)
-        return _ask_sync.ask(self._engine, self._scope, query, call_fn, options)
+        return self._ask(self._engine, self._scope, query, call_fn, options)
 
     @overload
     async def aget_or_call(
@@ -143,7 +147,7 @@ class ScopedCache:
         Streams of either kind come back as async iterators.
         """
         options = AskOptions.of(ttl_s=ttl_s, tags=tags, bypass=bypass, stream=stream, admit=admit)
-        return await _ask_async.ask(self._engine, self._scope, query, call_fn, options)
+        return await self._aask(self._engine, self._scope, query, call_fn, options)
 
     @overload
     def cached(
@@ -181,6 +185,8 @@ class ScopedCache:
         Raises:
             CacheConfigurationError: The function has no parameter for the question, or is a method.
         """
+        from prism.cache._decorator import cached  # spares the import of the package a part
+
         if function is None:
             return lambda function: self.cached(function, name=name, admit=admit)
         return cached(self._engine, self._scope, function, name=name, admit=admit)

@@ -14,45 +14,30 @@ import enum
 import logging
 import math
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
-from prism.cache._answers import AnswerSketch, sketch
-from prism.cache._codec import EncodedAnswer, decode
+from prism.cache._entry import Entry, cost_of, entry_of
 from prism.cache._eviction import GreedyDual
 from prism.cache._expiries import Expiries
 from prism.cache._forks import hold_over_fork
 from prism.cache._groups import Groups
 from prism.cache._metrics import Ledger
-from prism.cache._pricing import Usage
 from prism.cache._scope import tenant_key
 from prism.cache._settings import CacheSettings
 from prism.cache._store_link import StoreLink
-from prism.cache.errors import CacheConfigurationError, StoreError
+from prism.cache._vectors import Vectors
+from prism.cache.errors import StoreError
 from prism.cache.store import Record, Store
-from prismresonance import PrismProjector, WaveIndex
 
-__all__ = ["GROUP_BYTES", "Entry", "Kept", "Shelf", "text_of"]
+__all__ = ["Kept", "Shelf"]
 
 _log = logging.getLogger("prism.cache")
 
-CANDIDATES = 16
-"""Neighbours the verdict sees. The true nearest full-width neighbour was among the first 16 of the
-64-d scan in every one of the measured queries with a cosine of .80 or more (MiniLM, 10,000 and
-39,000 entries)."""
-
-GROUP_BYTES = 16
-
-# Per entry beside question, answer, vectors, words and tags: its objects and its places in dict,
-# heaps and index. A test measures real entries and fails if they take more than is estimated.
-_ENTRY_OVERHEAD_BYTES = 3072
-# Of an answer's vector, unless that is as wide as the question's.
-_MEANING_BYTES = 1280
 _REMEMBERED_REMOVALS = 1024
 
 
@@ -63,40 +48,6 @@ class Kept(enum.Enum):
     NOT_DURABLE = "it is in memory; the store could not be written"
     TOO_LARGE = "it is larger than max_bytes"
     REMOVED = "it was removed while it was being fetched"
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """One stored answer in memory.
-
-    Only `hits`, `group` and `meaning` ever change, `row` and `is_admitted` once.
-
-    Attributes:
-        group: Name of the group of entries with this answer.
-        meaning: The answer's own unit vector, shape (width,), once it has been embedded.
-        is_admitted: Whether the admission rules are known to let this very question be looked up.
-    """
-
-    key: bytes
-    scope: bytes
-    question: str
-    answer: EncodedAnswer
-    sketch: AnswerSketch
-    model: str
-    usage: Usage | None
-    created_at: float
-    expires_at: float
-    tags: tuple[str, ...]
-    size_bytes: int
-    position: int
-    row: int | None = None
-    hits: int = 0
-    group: bytes = b""
-    meaning: npt.NDArray[np.float32] | None = None
-    is_admitted: bool = False
-
-    def __post_init__(self) -> None:
-        self.group = self.group or self.key[:GROUP_BYTES]
 
 
 class Shelf:
@@ -131,8 +82,7 @@ class Shelf:
         self._sync_lock = threading.RLock()
         self._lock = threading.RLock()
         self._entries: dict[bytes, Entry] = {}
-        # Made with the first vector: a tenant without entries costs next to nothing.
-        self._index: WaveIndex | None = None
+        self._vectors = Vectors(settings.tenant_id, ledger)
         self._ranking = GreedyDual[bytes](self._hits_of)
         self._expiries = Expiries()
         self._groups = Groups[Entry]()
@@ -176,20 +126,14 @@ class Shelf:
 
         Takes no lock. A vector of zeros is near nothing.
         """
-        index = self._index
-        if index is None or not vector.any():
-            return []
         now = self._clock()
-        found = index.query(vector, top_k=CANDIDATES, where={"scope": scope})
-        entries = (
-            (self._entries.get(cast("bytes", match.payload["key"])), match) for match in found
-        )
-        return [
-            (entry, match.score)
-            for entry, match in entries
+        near = []
+        for row, cosine, payload in self._vectors.near(vector, scope):
+            entry = self._entries.get(cast("bytes", payload["key"]))
             # An entry may have been dropped or replaced since the index answered.
-            if entry is not None and entry.row == match.id and entry.expires_at > now
-        ]
+            if entry is not None and entry.row == row and entry.expires_at > now:
+                near.append((entry, cosine))
+        return near
 
     def keep(self, record: Record, *, since: int) -> Kept:
         """Store an answer durably, then make it findable.
@@ -199,7 +143,7 @@ class Shelf:
             since: `removal_count` when its call began. If a removal asked for since then would have
                 removed it, it is not kept: it may rest on what was invalidated.
         """
-        entry = self._entry(record, position=0)
+        entry = self._entry(record, 0)
         with self._lock:
             if self._was_removed(entry, since):
                 return Kept.REMOVED
@@ -300,7 +244,8 @@ class Shelf:
                 self._expiries.take_due(self._clock(), due.append)
                 gone = self._drop_all(due)
                 self._ledger.count("expired", len(gone))
-                self._compact(gone)
+                if gone:
+                    self._vectors.compact()
             self._link.forget(gone)
         elif self._link.is_due:
             self._link.forget({})
@@ -313,7 +258,7 @@ class Shelf:
             self._ranking = GreedyDual[bytes](self._hits_of)
             self._expiries = Expiries()
             self._groups = Groups[Entry]()
-            self._index = None
+            self._vectors.clear()
             self._size_bytes = 0
 
     def _pull(self) -> None:
@@ -341,7 +286,7 @@ class Shelf:
                     known = self._entries.get(record.key)
                     if known is not None and known.position > changes.position:
                         continue
-                    entry = self._entry(record, position=changes.position)
+                    entry = self._entry(record, changes.position)
                     self._drop(record.key)
                     if (
                         entry.expires_at <= now
@@ -375,39 +320,8 @@ class Shelf:
             == (record.created_at, record.answer, record.tags)
         )
 
-    def _entry(self, record: Record, *, position: int) -> Entry:
-        answer = EncodedAnswer(record.answer, record.encoding)
-        usage = None
-        if record.input_tokens is not None and record.output_tokens is not None:
-            try:
-                usage = Usage(
-                    input_tokens=record.input_tokens,
-                    output_tokens=record.output_tokens,
-                    cached_tokens=record.cached_tokens or 0,
-                )
-            except CacheConfigurationError:
-                self._ledger.error("usage")
-        sketched = sketch(text_of(answer), record.question)
-        return Entry(
-            key=record.key,
-            scope=record.scope,
-            question=record.question,
-            answer=answer,
-            sketch=sketched,
-            model=record.model,
-            usage=usage,
-            created_at=record.created_at,
-            expires_at=math.inf if record.expires_at is None else record.expires_at,
-            tags=record.tags,
-            size_bytes=_ENTRY_OVERHEAD_BYTES
-            + 4 * len(record.question)
-            + len(record.answer)
-            + 2 * len(record.vector)
-            + max(len(record.vector), _MEANING_BYTES)
-            + sketched.size_bytes
-            + sum(100 + len(tag) for tag in record.tags),
-            position=position,
-        )
+    def _entry(self, record: Record, position: int) -> Entry:
+        return entry_of(record, position=position, misread=lambda _: self._ledger.error("usage"))
 
     def _place(self, arrivals: Sequence[tuple[Entry, bytes]]) -> dict[bytes, int]:
         """Put entries in table, ranking, expiries and index, in place of any with their keys.
@@ -420,47 +334,12 @@ class Shelf:
             self._drop(entry.key)
             evicted |= self._make_room_for(entry)
             self._size_bytes += entry.size_bytes
-            self._ranking.add(entry.key, size_bytes=entry.size_bytes, cost=_cost(entry))
+            self._ranking.add(entry.key, size_bytes=entry.size_bytes, cost=cost_of(entry))
             self._expiries.set(entry.key, entry.expires_at)
             self._entries[entry.key] = entry
         # Of many arrivals, early ones may have been evicted for later ones.
-        placed = [(e, vector) for e, vector in arrivals if self._entries.get(e.key) is e]
-        searchable = self._searchable(placed)
-        if searchable:
-            if self._index is None:
-                self._index = WaveIndex(
-                    PrismProjector(dim=64, tenant_id=self._settings.tenant_id),
-                    indexed_fields=("scope",),
-                )
-            rows = self._index.add_many(
-                vectors=np.stack([unit for _, unit in searchable]),
-                payloads=[{"scope": entry.scope, "key": entry.key} for entry, _ in searchable],
-            )
-            for (entry, _), row in zip(searchable, rows, strict=True):
-                entry.row = int(row)
+        self._vectors.add([(e, vector) for e, vector in arrivals if self._entries.get(e.key) is e])
         return evicted
-
-    def _searchable(
-        self, placed: Sequence[tuple[Entry, bytes]]
-    ) -> list[tuple[Entry, npt.NDArray[np.float32]]]:
-        """Read the stored vectors, of those that can be searched."""
-        sizes = Counter(len(vector) for _, vector in placed if vector)
-        if not sizes:
-            return []
-        width = self._index.width if self._index is not None else None
-        size = 4 * width if width else sizes.most_common(1)[0][0]
-        found = []
-        for entry, vector in placed:
-            if len(vector) == size and size % 4 == 0:
-                unit = np.frombuffer(vector, dtype="<f4")
-                if np.isfinite(unit).all():
-                    if unit.any():
-                        found.append((entry, unit))
-                    continue
-            if vector:
-                # Another embedder under the same name, or a damaged store: the text still answers.
-                self._ledger.error("vector")
-        return found
 
     def _drop(self, key: bytes) -> dict[bytes, int]:
         """Take an entry out of everything in memory; unknown keys too. Gives its position."""
@@ -471,8 +350,7 @@ class Shelf:
         self._ranking.discard(key)
         self._expiries.discard(key)
         self._groups.discard(entry)
-        if entry.row is not None and self._index is not None:
-            self._index.remove(entry.row)
+        self._vectors.remove(entry)
         # What the store had of it up to where we have read is superseded by it.
         return {key: max(entry.position, self._link.position)}
 
@@ -485,13 +363,9 @@ class Shelf:
     def _drop_where(self, matches: Callable[[Entry], bool]) -> dict[bytes, int]:
         with self._lock:
             gone = self._drop_all([key for key, e in self._entries.items() if matches(e)])
-            self._compact(gone)
+            if gone:
+                self._vectors.compact()
             return gone
-
-    def _compact(self, gone: dict[bytes, int]) -> None:
-        if gone and self._index is not None:
-            # The index would keep the room of removed vectors until more are removed.
-            self._index.compact()
 
     def _make_room_for(self, entry: Entry) -> dict[bytes, int]:
         """Evict until `entry` fits, or nothing is left."""
@@ -516,19 +390,3 @@ class Shelf:
     def _hits_of(self, key: bytes) -> int:
         entry = self._entries.get(key)
         return entry.hits if entry is not None else 0
-
-
-def _cost(entry: Entry) -> float:
-    """What it takes to get an answer again: its output, which is what takes time and money."""
-    return float(entry.usage.output_tokens if entry.usage else len(entry.answer.payload) / 4) + 1.0
-
-
-def text_of(answer: EncodedAnswer) -> str:
-    """Give an answer as text, to compare it."""
-    try:
-        whole = decode(answer)
-    except Exception:  # noqa: BLE001  a damaged answer, or one of a newer version
-        whole = answer.payload
-    if isinstance(whole, str):
-        return whole
-    return answer.payload.decode("utf-8", "replace")

@@ -25,6 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 from prism.cache._answers import AnswerSketch, say_the_same
@@ -46,7 +47,11 @@ __all__ = ["Candidate", "Judgement", "Policy", "Verdict", "judge"]
 _GROUPS = 4
 _OF_A_GROUP = 2
 _CAREFUL = careful_weights()
-_WEIGHT = {kind.name: kind.careful for kind in KINDS}
+_COSINE, _LEAD, _ANSWER_LEAD = (
+    next(kind.careful for kind in KINDS if kind.name == name)
+    for name in ("cosine", "lead", "answer lead")
+)
+_by_score = itemgetter(0)
 _DOUBT = [kind.name for kind in KINDS].index("doubt")
 
 
@@ -69,17 +74,14 @@ class Candidate(NamedTuple):
 
     def shares_its_answer(self, others: Sequence[Candidate]) -> list[bool]:
         """Tell of each of the others, of which it may be one, whether it has the same answer."""
-        group, answer, digest = self.group, self.answer, self.answer.digest
-        is_read = self.answer_cosine is not None
+        _, _, answer, group, cosine = self
+        digest, is_read = answer.digest, cosine is not None
         return [
-            (other.group == group and bool(group))
-            or other.answer.digest == digest
+            (their_group == group and bool(group))
+            or theirs.digest == digest
             # Two that were read were compared when they were stored.
-            or (
-                not (is_read and other.answer_cosine is not None)
-                and say_the_same(answer, other.answer)
-            )
-            for other in others
+            or (not (is_read and their_cosine is not None) and say_the_same(answer, theirs))
+            for _, _, theirs, their_group, their_cosine in others
         ]
 
 
@@ -174,13 +176,14 @@ def judge(
         )
         best = judged[0] if judged else (None, None)
         return Verdict(judged, *best)
-    found = _promising(asked, candidates, everything=judges_all)
+    found = _promising(candidates, everything=judges_all)
     judgements: dict[int, Judgement] = {}
     best_place, best_score = None, -math.inf
-    for careful, place, neighbourhood in sorted(found, key=lambda each: -each[0]):
+    # Of equals the nearest first: sorting keeps their order.
+    for careful, place, group in sorted(found, key=_by_score, reverse=True):
         if careful <= best_score and not judges_all:
             break
-        judgement, doubted = _judged(neighbourhood, candidates[place], policy, careful)
+        judgement, doubted = _judged(asked, candidates[place], group, policy, careful)
         judgements[place] = judgement
         if judgement.veto is None and doubted > best_score:
             best_place, best_score = place, doubted
@@ -192,42 +195,49 @@ def judge(
 
 
 def _promising(
-    asked: str, candidates: Sequence[Candidate], *, everything: bool
-) -> list[tuple[float, int, Neighbourhood]]:
-    """Give careful scores, places and surroundings of the candidates that can be the best."""
+    candidates: Sequence[Candidate], *, everything: bool
+) -> list[tuple[float, int, AnswerGroup]]:
+    """Give careful scores, places and answer groups of the candidates that can be the best."""
     cosines = [candidate.cosine for candidate in candidates]
     answer_cosines = [candidate.answer_cosine for candidate in candidates]
     groups: list[AnswerGroup] = []
     taken: list[int] = []
+    # The first group that each place is of.
+    numbers: list[int | None] = [None] * len(candidates)
     found = []
     for place, candidate in enumerate(candidates):
-        number = next((n for n, group in enumerate(groups) if group.is_same[place]), None)
+        number = numbers[place]
         if number is None:
             if len(groups) == _GROUPS and not everything:
                 continue
             number = len(groups)
             is_same = candidate.shares_its_answer(candidates)
+            numbers = [
+                number if same and known is None else known
+                for same, known in zip(is_same, numbers, strict=True)
+            ]
             groups.append(AnswerGroup(is_same, cosines, answer_cosines))
             taken.append(0)
         if taken[number] == _OF_A_GROUP and not everything:
             continue
         taken[number] += 1
-        neighbourhood = Neighbourhood(asked, candidate.question, candidate.cosine, groups[number])
-        gap, answer_gap = neighbourhood.gap, neighbourhood.answer_gap
+        group = groups[number]
+        rival, cosine = group.rival, candidate.cosine
         careful = (
-            _WEIGHT["cosine"] * candidate.cosine
-            + _WEIGHT["lead"] * (GAP_CAP if gap is None else min(gap, GAP_CAP))
-            + _WEIGHT["answer lead"] * max(-GAP_CAP, min(answer_gap or 0.0, GAP_CAP))
+            _COSINE * cosine
+            + _LEAD * (GAP_CAP if rival is None else min(cosine - rival, GAP_CAP))
+            + _ANSWER_LEAD * max(-GAP_CAP, min(group.answer_gap or 0.0, GAP_CAP))
         )
-        found.append((careful, place, neighbourhood))
+        found.append((careful, place, group))
     return found
 
 
 def _judged(
-    neighbourhood: Neighbourhood, candidate: Candidate, policy: Policy, careful: float
+    asked: str, candidate: Candidate, group: AnswerGroup, policy: Policy, careful: float
 ) -> tuple[Judgement, float]:
     """Judge one candidate; give its careful score after the guards' doubts too."""
-    objected = objections(neighbourhood.asked, candidate.question, policy.guards)
+    neighbourhood = Neighbourhood(asked, candidate.question, candidate.cosine, group)
+    objected = objections(asked, candidate.question, policy.guards)
     # The largest, not the sum: several guards may see one and the same difference.
     doubt = max((objection.penalty for objection in objected), default=0.0)
     is_vetoed = math.isinf(doubt)

@@ -87,8 +87,11 @@ class StaticEmbedder:
         """
         checked = well_formed(texts)
         table = _tables.get(_PACKAGE)
-        rows = np.zeros((len(checked), self._dim), np.float32)
+        # Not `zeros`: for those numpy lets other threads have the interpreter, and to get it back
+        # may take a hundred times as long as embedding a question.
+        rows = np.empty((len(checked), self._dim), np.float32)
         for row, text in zip(rows, checked, strict=True):
+            row.fill(0.0)
             if text and not text.isspace():
                 table.embed_into(row, text)
         return rows

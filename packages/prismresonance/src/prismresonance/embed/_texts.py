@@ -49,5 +49,7 @@ def _well_formed(text: object, position: int) -> str:
 
 def is_latin(text: str) -> bool:
     """Tell whether at least half of the letters are Latin; so for a text without letters."""
+    if text.isascii():
+        return True
     letters = [sign for sign in text if sign.isalpha()]
     return 2 * sum(sign < _END_OF_LATIN for sign in letters) >= len(letters)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from prism.cache._scope import Scope
 from prism.cache.errors import CacheConfigurationError
+
+if TYPE_CHECKING:
+    from prism.cache._scope import Scope
 
 __all__ = ["AdmissionRule", "Gate", "ScopePart"]
 

@@ -185,6 +185,8 @@ _PREFIXES = (
 )  # fmt: skip
 _DEGREES = (("iest", ("y", "ey")), ("ier", ("y", "ey")), ("est", ("",)), ("er", ("",)))
 _SUFFIXES = (("ful", "less"), ("er", "ee"), ("or", "ee"))
+_BEGINNINGS = tuple({part for pair in _PREFIXES for part in pair})
+_ENDINGS = tuple({part + plural for pair in _SUFFIXES for part in pair for plural in ("", "s")})
 
 
 def _table() -> dict[str, frozenset[str]]:
@@ -215,11 +217,17 @@ def are_opposite(one: str, other: str) -> bool:
         affixes = _AFFIXES if len(shorter) >= 4 else _AFFIXES[:1]
         if any(longer.startswith(a) and stem(longer[len(a) :]) == stem(shorter) for a in affixes):
             return True
-    return any(_swapped(one, other, a, b) or _swapped(other, one, a, b) for a, b in _PREFIXES) or (
-        any(_ended(one, other, a, b) or _ended(other, one, a, b) for a, b in _SUFFIXES)
-    )
+    # Nearly all words are done with after two looks.
+    if one.startswith(_BEGINNINGS) and other.startswith(_BEGINNINGS):
+        for a, b in _PREFIXES:
+            if _swapped(one, other, a, b) or _swapped(other, one, a, b):
+                return True
+    if one.endswith(_ENDINGS) and other.endswith(_ENDINGS):
+        return any(_ended(one, other, a, b) or _ended(other, one, a, b) for a, b in _SUFFIXES)
+    return False
 
 
+@lru_cache(maxsize=32768)
 def _forms(word: str) -> set[str]:
     """The stem, and the stem of the word that "cheaper" or "biggest" compares."""
     forms = {stem(word)}

@@ -49,11 +49,15 @@ def is_negation(token: str) -> bool:
 
 def negation_in(tokens: Sequence[str]) -> Negation:
     """Find what the tokens deny. Cost: O(number of tokens)."""
-    places = [place for place, token in enumerate(tokens) if is_negation(token)]
+    places = [
+        place
+        for place, token in enumerate(tokens)
+        if token in NEGATIONS or token.endswith("n't")  # `is_negation`, for each of all words
+    ]
     negative = frozenset(
         stem(token)
         for token in tokens
-        if token in NEGATIVE_WORDS or (len(token) > 6 and token.endswith("less"))
+        if token in NEGATIVE_WORDS or (token.endswith("less") and len(token) > 6)
     )
     if not places and not negative:
         return _NONE

@@ -22,11 +22,12 @@ _SYMMETRIC = frozenset(
 def other_order(asked: Words, stored: Words) -> str | None:
     """Say what is exchanged: from and to, the sides of *than* or *before*, who does it to whom."""
     is_symmetric = bool(_SYMMETRIC & asked.bag & stored.bag)
-    ours, theirs = _roles(asked), _roles(stored)
-    crossed = ours["from"] & theirs["to"] and ours["to"] & theirs["from"]
-    if crossed and not is_symmetric and ours != theirs:
-        return "from and to are exchanged"
-    if sorted(asked.stems) != sorted(stored.stems):
+    if "from" in asked.bag and "from" in stored.bag and not is_symmetric:
+        ours, theirs = _roles(asked), _roles(stored)
+        crossed = ours["from"] & theirs["to"] and ours["to"] & theirs["from"]
+        if crossed and ours != theirs:
+            return "from and to are exchanged"
+    if asked.content != stored.content or sorted(asked.stems) != sorted(stored.stems):
         return None
     passive = _agent(asked), _agent(stored)
     if (passive[0] is None) != (passive[1] is None):
@@ -93,8 +94,6 @@ def _sides(words: Words) -> list[tuple[str, frozenset[str], frozenset[str]]]:
 def _roles(words: Words) -> dict[str, set[str]]:
     """What stands after "from" and after "to", up to the next word of direction."""
     roles: dict[str, set[str]] = {"from": set(), "to": set()}
-    if not {"from", "to"} & words.bag:
-        return roles
     role = ""
     for word in words.order:
         if word in _DIRECTIONS or word == "into":

@@ -70,19 +70,17 @@ def quantities(tokens: Sequence[str]) -> tuple[tuple[Quantity, ...], frozenset[i
     """Find the quantities among lower-case tokens, and the positions they were read from."""
     found: list[Quantity] = []
     used: set[int] = set()
-    place = 0
-    while place < len(tokens):
-        end = place
-        if tokens[place].isalpha() and tokens[place] not in _FIRST_WORDS:
-            place += 1
+    after = 0
+    for place, token in enumerate(tokens):
+        if place < after or (token.isalpha() and token not in _FIRST_WORDS):
             continue
         for read in (_clock_phrase, _date, _amount, _day, _identifier):
             read_there, end = read(tokens, place)
             if end > place:
                 found.extend(read_there)
                 used.update(range(place, end))
+                after = end
                 break
-        place = max(end, place + 1)
     return tuple(sorted(found)), frozenset(used)
 
 

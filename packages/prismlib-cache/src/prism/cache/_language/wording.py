@@ -19,19 +19,20 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
+# What a text must have for a pattern to match, since that shows sooner; the pattern; its stead.
 _SIGNS = (
-    (re.compile(r"([$\u20ac\u00a3\u00a5])\s?(\d[\d.,]{0,20}(?:k|bn|mn)?)(?![\d])"), r"\2 \1 "),
-    (re.compile(r"(\d)\s?\u00b0\s?"), r"\1 degrees "),
-    (re.compile(r"(\d)\s{1,3}([ap])\.?m\b\.?"), r"\1\2m"),
-    (re.compile(r"(\d)\s?([ap])\.m\."), r"\1\2m"),
-    (re.compile(r"(\d)\(([a-z])\)"), r"\1\2"),
-    (re.compile(r"\b([a-z]{1,2})-(?=\d)"), r"\1"),
-    (re.compile(r"(\d)-(?=[a-z]{3})"), r"\1 "),
+    ("", re.compile(r"([$\u20ac\u00a3\u00a5])\s?(\d[\d.,]{0,20}(?:k|bn|mn)?)(?![\d])"), r"\2 \1 "),
+    ("\u00b0", re.compile(r"(\d)\s?\u00b0\s?"), r"\1 degrees "),
+    ("m", re.compile(r"(\d)\s{1,3}([ap])\.?m\b\.?"), r"\1\2m"),
+    (".m.", re.compile(r"(\d)\s?([ap])\.m\."), r"\1\2m"),
+    ("(", re.compile(r"(\d)\(([a-z])\)"), r"\1\2"),
+    ("-", re.compile(r"\b([a-z]{1,2})-(?=\d)"), r"\1"),
+    ("-", re.compile(r"(\d)-(?=[a-z]{3})"), r"\1 "),
 )  # fmt: skip
 _SPELLINGS = (
-    (re.compile(r"\b([a-z]{2,30})-free\b"), r"without \1"),
+    ("-free", re.compile(r"\b([a-z]{2,30})-free\b"), r"without \1"),
     # "You do not ship, do you?" only asks whether.
-    (re.compile(r",\s?(?:do|does|did|is|are|can|will|have|has|was|were)(?:n't)? "
+    ("?", re.compile(r",\s?(?:do|does|did|is|are|can|will|have|has|was|were)(?:n't)? "
                 r"(?:i|you|he|she|it|we|they)\s?\?"), " tagquestion?"),
 )  # fmt: skip
 # "LH 400" is "LH400"; "EUR 400" is an amount.
@@ -44,11 +45,11 @@ _PARTICLES = frozenset(("on", "off", "in", "out", "up", "down", "forward", "back
 _BETWEEN = 4
 
 
-def _rules(lines: str) -> dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]]:
+def _rules(lines: str) -> dict[str, list[tuple[list[str], tuple[str, ...]]]]:
     """Index rules `some words=others` by their first word, the longest first."""
-    rules: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {}
+    rules: dict[str, list[tuple[list[str], tuple[str, ...]]]] = {}
     for left, right in re.findall(r"([a-z0-9' ]+)=(\S*)", lines.replace("\n", " ")):
-        words = tuple(left.split())
+        words = left.split()
         rules.setdefault(words[0], []).append((words, tuple(right.split())))
     for known in rules.values():
         known.sort(key=lambda rule: -len(rule[0]))
@@ -66,12 +67,12 @@ _PHRASAL_FIRST = frozenset(verb for verb, _ in _PHRASAL_VERBS)
 
 def tokens(text: str) -> list[str]:
     """Give the lower-case words of `text`, with fixed wordings folded. Cost: O(len(text))."""
-    plain = _CODE.sub(_joined, text.replace("\u2019", "'")).lower()
-    for spelling, instead in _SPELLINGS:
-        plain = spelling.sub(instead, plain)
-    if _DIGIT.search(plain):
-        for sign, instead in _SIGNS:
-            plain = sign.sub(instead, plain)
+    plain = text.replace("\u2019", "'")
+    has_digits = _DIGIT.search(plain) is not None
+    plain = (_CODE.sub(_joined, plain) if has_digits else plain).lower()
+    for part, spelling, instead in (*_SPELLINGS, *_SIGNS) if has_digits else _SPELLINGS:
+        if part in plain:
+            plain = spelling.sub(instead, plain)
     for symbol, name in _SYMBOLS.items():
         plain = plain.replace(symbol, name)
     found = [token.removesuffix("'s") for token in _TOKEN.findall(plain)]
@@ -83,11 +84,13 @@ def _joined(code: re.Match[str]) -> str:
 
 
 def _fold(found: list[str]) -> list[str]:
+    if _PHRASES.keys().isdisjoint(found):
+        return found
     folded: list[str] = []
     place = 0
     while place < len(found):
         for words, instead in _PHRASES.get(found[place], ()):
-            if tuple(found[place : place + len(words)]) == words:
+            if found[place : place + len(words)] == words:
                 folded.extend(instead)
                 place += len(words)
                 break

@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from prism.cache._late import late
 from prism.cache.store._memory import MemoryStore
 from prism.cache.store._notes import Notebook
 from prism.cache.store._protocol import Changes, Record, Store
-from prism.cache.store._sqlite import SQLiteStore
+
+if TYPE_CHECKING:
+    from prism.cache.store._sqlite import SQLiteStore
+else:
+    __getattr__ = late(__name__, SQLiteStore="prism.cache.store._sqlite")
 
 __all__ = ["Changes", "MemoryStore", "Notebook", "Record", "SQLiteStore", "Store"]
