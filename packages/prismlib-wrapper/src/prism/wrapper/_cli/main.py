@@ -31,6 +31,9 @@ from prism.wrapper.sources.errors import (
 __all__ = ["main"]
 
 _FAILED, _TO_FIX = 1, 2
+# How long a thread that computes may keep the others waiting. Those of the log and of the network
+# are mostly outside the interpreter and come back often; at Python's 5 ms they would stand still.
+_SWITCH_S = 0.0005
 _DEFAULT = "/etc/prism/wrapper.toml"
 _FIXABLE = (
     WrapperConfigurationError,
@@ -168,6 +171,7 @@ def _run(given: argparse.Namespace) -> int:
     config = _config(given)
     is_terminal = sys.stderr.isatty()
     configure_logs(verbose=given.verbose, secret=config.database.dsn)
+    sys.setswitchinterval(_SWITCH_S)
     daemon = Daemon(config, show_progress=is_terminal)
 
     def stop(_number: int, _frame: types.FrameType | None) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import cast
 
 from chorus_fabric import StreamSchema
 from prism.wrapper._changelog import ChangeLog, LogBatch, RowState
@@ -20,7 +22,8 @@ from prism.wrapper._pipeline.known_rows import KnownRows, key_parts
 from prism.wrapper._pipeline.shipment import Shipment, Target
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper._recipe import Recipe
-from prism.wrapper._rows.plan import digest
+from prism.wrapper._rows import RowPlan
+from prism.wrapper._rows.plan import NO_DIGEST, digest
 from prism.wrapper.sources import (
     UNCHANGED,
     Change,
@@ -145,7 +148,7 @@ class Composer:
         if folded.is_empty() and folded.position is None:
             return
         sighted, self._sighted = self._sighted, []
-        held = self._known.held(self._targets[0], folded.rows) if not folded.is_empty() else {}
+        held = self._known.held(self._targets[0], folded.rows) if folded.lacks else {}
         batches = {target.epoch: self._compose(target, folded, held) for target in self._targets}
         self._send(
             Shipment(
@@ -211,13 +214,10 @@ class Composer:
         start = 0
         is_of_one_table = is_snapshot or isinstance(changes, RowBatch)
         while start < len(changes):
-            schema = changes[start].schema
-            end = start + 1
-            while (
-                end < len(changes)
-                and end - start < _ROWS_AT_ONCE
-                and (is_of_one_table or changes[end].schema is schema)
-            ):
+            schema = changes.schema if isinstance(changes, RowBatch) else changes[start].schema
+            last = min(start + _ROWS_AT_ONCE, len(changes))
+            end = last if is_of_one_table else start + 1
+            while end < last and changes[end].schema is schema:
                 end += 1
             known = self._streams.get(id(schema))
             stream = known[1] if known and known[0] is schema else self._stream_of(schema)
@@ -248,23 +248,30 @@ class Composer:
     def _compose(
         self, target: Target, folded: Folded, held: Mapping[RowKey, dict[str, str]]
     ) -> LogBatch:
-        batch = LogBatch(clears=dict(folded.clears))
-        to_embed: list[RowState] = []
+        # All keys first: the log numbers rows in this order.
+        batch = LogBatch(clears=dict(folded.clears), rows=dict.fromkeys(folded.rows))
+        rows = batch.rows
+        whole: dict[int, list[RowKey]] = {}
         for key, values in folded.rows.items():
-            stream, row_id = key
             if values is None:
-                batch.rows[key] = None
                 continue
-            if UNCHANGED in values and key not in held:
-                continue  # gone in the database: its deletion is on the way
-            plan = target.plans[stream]
-            of_row = held.get(key)
-            text = plan.text(values, of_row)
-            state = RowState(stream, row_id, text, plan.columns(values, of_row), digest(text))
-            batch.rows[key] = state
-            if plan.rule.embed:
-                to_embed.append(state)
-        self._fill_vectors(target, to_embed, batch)
+            stream, row_id = key
+            if not folded.lacks or UNCHANGED not in values:
+                whole.setdefault(stream, []).append(key)
+            elif key not in held:
+                del rows[key]  # gone in the database: its deletion is on the way
+            else:
+                plan, of_row = target.plans[stream], held[key]
+                text = plan.text(values, of_row)
+                told = digest(text) if plan.rule.embed else NO_DIGEST
+                rows[key] = RowState(stream, row_id, text, plan.columns(values, of_row), told)
+        for stream, keys in whole.items():
+            states = _in_columns(target.plans[stream], stream, keys, folded)
+            rows.update(zip(keys, states, strict=True))
+        embedded = {stream for stream, plan in target.plans.items() if plan.rule.embed}
+        if embedded:
+            states = [state for state in rows.values() if state and state.stream in embedded]
+            self._fill_vectors(target, states, batch)
         return batch
 
     def _fill_vectors(self, target: Target, states: list[RowState], batch: LogBatch) -> None:
@@ -326,3 +333,16 @@ class Composer:
         )
         batches = {target.epoch: self._compose(target, folded, {})}
         self._send(Shipment(batches, None, None))
+
+
+def _in_columns(
+    plan: RowPlan, stream: int, keys: Sequence[RowKey], folded: Folded
+) -> Iterable[RowState]:
+    """Compose rows of one table that have all their values, column by column."""
+    values = cast("list[tuple[str | None, ...]]", [folded.rows[key] for key in keys])
+    columns = list(zip(*values, strict=True))
+    texts = plan.texts_of(columns, rows=len(keys))
+    digests = map(digest, texts) if plan.rule.embed else repeat(NO_DIGEST)
+    ids = [row_id for _, row_id in keys]
+    encoded = plan.columns_of(columns, rows=len(keys))
+    return map(RowState, repeat(stream), ids, texts, encoded, digests)
