@@ -44,7 +44,10 @@ __all__ = ["Composer"]
 
 _log = logging.getLogger("prism.wrapper.feed")
 
-_ROWS_AT_ONCE = 1024
+# A batch costs the log, the publisher and each driver about what 100 of its rows do. While one is
+# embedded, rows that came after it wait.
+_EMBEDDED_AT_ONCE = 1024
+_ROWS_AT_ONCE = 4096
 _BYTES_AT_ONCE = 8 << 20
 _REFRESHED_AT_ONCE = 200
 
@@ -87,6 +90,7 @@ class Composer:
         self._streams: dict[int, tuple[TableSchema, int]] = {}
         self._folded = Folded()
         self._is_inside = False
+        self._rows_at_once = _EMBEDDED_AT_ONCE
         self._watched: list[RowKey] = []
         self._sighted: list[tuple[RowKey, str]] = []
         self._refreshed_upto: dict[tuple[int, int], int] = {}
@@ -200,6 +204,9 @@ class Composer:
             described = target.recipe.stream_schema(plan)
             stream = self._define(described, target.epoch)
             target.plans[stream] = plan
+        plans = [plan for target in self._targets for plan in target.plans.values()]
+        embeds = any(plan.rule.embed for plan in plans)
+        self._rows_at_once = _EMBEDDED_AT_ONCE if embeds else _ROWS_AT_ONCE
         self._known.schemas[stream] = schema
         self._streams[id(schema)] = (schema, stream)
         return stream
@@ -215,7 +222,7 @@ class Composer:
         is_of_one_table = is_snapshot or isinstance(changes, RowBatch)
         while start < len(changes):
             schema = changes.schema if isinstance(changes, RowBatch) else changes[start].schema
-            last = min(start + _ROWS_AT_ONCE, len(changes))
+            last = min(start + self._rows_at_once, len(changes))
             end = last if is_of_one_table else start + 1
             while end < last and changes[end].schema is schema:
                 end += 1
@@ -225,7 +232,10 @@ class Composer:
             if not is_snapshot:
                 self._watched += self._sightings.watched(touched)
             start = end
-            if len(self._folded.rows) >= _ROWS_AT_ONCE or self._folded.size_bytes >= _BYTES_AT_ONCE:
+            if (
+                len(self._folded.rows) >= self._rows_at_once
+                or self._folded.size_bytes >= _BYTES_AT_ONCE
+            ):
                 self.flush()
 
     def _stream_of(self, schema: TableSchema) -> int:
