@@ -2,7 +2,8 @@
 
 The composer takes a source's events in order and gives batches for the log, in order. It folds
 changes until nothing more waits or a batch is large enough, so that a busy database costs few
-waits for the disk and a quiet one no delay.
+waits for the disk and a quiet one no delay. Vectors are made on the way to the log, in another
+thread, while the next batches are composed.
 
 It may be ahead of the log by some batches; see `KnownRows` for what that means.
 """
@@ -53,7 +54,9 @@ _REFRESHED_AT_ONCE = 200
 
 
 class Composer:
-    """Compose shipments from a source's events. All methods belong to one thread.
+    """Compose shipments from a source's events.
+
+    All methods belong to one thread. A shipment's `vectorize` is for any one other.
 
     Args:
         log: Where rows are looked up, and epochs begun.
@@ -153,15 +156,27 @@ class Composer:
             return
         sighted, self._sighted = self._sighted, []
         held = self._known.held(self._targets[0], folded.rows) if folded.lacks else {}
-        batches = {target.epoch: self._compose(target, folded, held) for target in self._targets}
-        self._send(
-            Shipment(
-                batches=batches,
-                position=folded.position,
-                committed_ns=folded.committed_ns,
-                sightings=sighted,
-            )
-        )
+        shipment = self._composed(self._targets, folded, held)
+        shipment.position = folded.position
+        shipment.committed_ns = folded.committed_ns
+        shipment.sightings = sighted
+        self._send(shipment)
+
+    def _composed(
+        self, targets: Sequence[Target], folded: Folded, held: Mapping[RowKey, dict[str, str]]
+    ) -> Shipment:
+        """Compose rows, and say how they get their vectors."""
+        batches = {target.epoch: self._compose(target, folded, held) for target in targets}
+        shipment = Shipment(batches, None, None)
+        lacking = [(target, _embedded(target, batches[target.epoch])) for target in targets]
+
+        def vectorize() -> None:
+            for target, states in lacking:
+                self._fill_vectors(target, states, shipment)
+
+        if any(states for _, states in lacking):
+            shipment.vectorize = vectorize
+        return shipment
 
     def _send(self, shipment: Shipment) -> None:
         self._known.shipped(shipment)
@@ -278,16 +293,14 @@ class Composer:
         for stream, keys in whole.items():
             states = _in_columns(target.plans[stream], stream, keys, folded)
             rows.update(zip(keys, states, strict=True))
-        embedded = {stream for stream, plan in target.plans.items() if plan.rule.embed}
-        if embedded:
-            states = [state for state in rows.values() if state and state.stream in embedded]
-            self._fill_vectors(target, states, batch)
         return batch
 
-    def _fill_vectors(self, target: Target, states: list[RowState], batch: LogBatch) -> None:
+    def _fill_vectors(self, target: Target, states: list[RowState], shipment: Shipment) -> None:
         if not states:
             return
-        earlier = self._known.vectors(target, [(state.stream, state.row_id) for state in states])
+        batch = shipment.batches[target.epoch]
+        keys = [(state.stream, state.row_id) for state in states]
+        earlier = self._known.vectors(target, keys, before=shipment)
         new: list[RowState] = []
         for state in states:
             known = earlier.get((state.stream, state.row_id))
@@ -341,8 +354,7 @@ class Composer:
             ],
             stream,
         )
-        batches = {target.epoch: self._compose(target, folded, {})}
-        self._send(Shipment(batches, None, None))
+        self._send(self._composed([target], folded, {}))
 
 
 def _in_columns(
@@ -356,3 +368,11 @@ def _in_columns(
     ids = [row_id for _, row_id in keys]
     encoded = plan.columns_of(columns, rows=len(keys))
     return map(RowState, repeat(stream), ids, texts, encoded, digests)
+
+
+def _embedded(target: Target, batch: LogBatch) -> list[RowState]:
+    """Give the rows of a batch that get vectors."""
+    streams = {stream for stream, plan in target.plans.items() if plan.rule.embed}
+    if not streams:
+        return []
+    return [state for state in batch.rows.values() if state and state.stream in streams]
