@@ -53,11 +53,11 @@ from answering.rules import apply_rules
 from answering.streams import KINDS, Stream, stream
 from answering.threads import throughput
 from answering.vectors import KeptVectors, default_folder
+from command import add_parts, add_telling, parsed, parser_of
 from contestant import optional
 from goal import goal_table
 from prismresonance.embed import MiniLMEmbedder, StaticEmbedder
 
-RESULTS = Path(__file__).parent / "results"
 PARTS = ("streams", "pairs", "latency", "load")
 PACKAGES = (
     "prismlib-cache", "prismresonance", "numpy", "numba", "onnxruntime", "wordllama",
@@ -233,19 +233,13 @@ def _absent() -> dict[str, str]:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="hatch run bench cache",
-        description=__doc__,
-        epilog=(
-            "A whole run takes about 25 minutes on two cores, twelve of them for the users; the "
-            "first one some minutes more, for vectors. --only streams --seeds 1 takes three."
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_of(
+        "cache",
+        __doc__,
+        epilog="A whole run takes about 25 minutes on two cores, twelve of them for the users; the "
+        "first one some minutes more, for vectors. --only streams --seeds 1 takes three.",
     )
-    parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-        help=f"parts to run, of {', '.join(PARTS)} (all)",
-    )  # fmt: skip
+    add_parts(parser, PARTS)
     parser.add_argument("--questions", type=int, help="a stream's length (8000)")
     parser.add_argument("--seeds", type=int, help="streams of each set and kind (3)")
     parser.add_argument(
@@ -283,30 +277,13 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         default=default_folder(),
         help="where vectors are kept (the user's cache folder)",
     )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where cache.json and the drawings go (benchmarks/results; with --quick nowhere)",
+    add_telling(parser, "cache", drawings="the drawings")
+    return parsed(
+        parser,
+        argv,
+        whole={"questions": 8000, "seeds": 3, "entries": 10_000, "load_scale": 1.0, "think_s": 1.0},
+        quick={"questions": 100, "seeds": 1, "entries": 150, "load_scale": 1 / 300, "think_s": 0.1},
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument(
-        "--quick", action="store_true", help="see whether it runs, in seconds; the figures are void"
-    )
-    options = parser.parse_args(argv)
-    defaults = (
-        {"questions": 100, "seeds": 1, "entries": 150, "load_scale": 1 / 300, "think_s": 0.1}
-        if options.quick
-        else {"questions": 8000, "seeds": 3, "entries": 10_000, "load_scale": 1.0, "think_s": 1.0}
-    )
-    for name, default in defaults.items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name.replace('_', '-')} is above 0")
-    if options.output is None and not options.quick:
-        options.output = RESULTS
-    return options
 
 
 def _show(document: dict[str, Any], found: Findings) -> None:

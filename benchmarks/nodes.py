@@ -26,18 +26,17 @@ way that is CPU would not be seen on two.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
-import machine
+from command import Telling, add_telling, parsed, parser_of
 from contestant import optional
 from crowd.staleness import Staleness, staleness
 from crowd.users import Reads
@@ -49,7 +48,6 @@ from feeding.wrapper import Wrapper, running
 from feeding.writer import Writer
 from goal import plain_table
 
-RESULTS = Path(__file__).parent / "results"
 DRAWING = "nodes.svg"
 PACKAGES = (
     "prismlib-driver", "prismlib-wrapper", "prismresonance", "numpy", "psycopg2-binary",
@@ -83,50 +81,27 @@ class Measured:
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     options = _options(argv)
-    console = Console(stderr=True)
-    load_before = machine.load()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    telling = Telling("nodes", options, drawings="drawing")
+    with telling.bar as bar:
         version, found = _measure(options, bar)
-    document = {
-        "command": "hatch run bench nodes",
-        **machine.facts(PACKAGES),
-        "postgresql": version,
-        "load": {"before": load_before, "after": machine.load()},
-        "options": {
-            name: getattr(options, name)
-            for name in (
-                "users", "rows", "seconds", "think_ms", "delays_ms", "writes", "seed", "quick",
-            )
-        },
-        "void": options.quick,
-        "published_ms": PUBLISHED_MS,
-        "ways": [asdict(one) for one in found],
-        "ratios": [
+    document = telling.document(
+        PACKAGES,
+        ("users", "rows", "seconds", "think_ms", "delays_ms", "writes", "seed", "quick"),
+        version=version,
+        published_ms=PUBLISHED_MS,
+        ways=[asdict(one) for one in found],
+        ratios=[
             {"delay_ms": one.delay_ms, "p50": one.times.p50_us / ours.times.p50_us,
              "p99": one.times.p99_us / ours.times.p99_us}
             for one, ours in _pairs(found)
         ],
-    }  # fmt: skip
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "nodes.json").write_text(json.dumps(document, indent=1) + "\n")
-        if not draw(found, options.output):
-            console.print("matplotlib is not installed: no drawing")
-    if options.json:
-        print(json.dumps(document))
-        return 0
-    terminal = Console()
-    terminal.width = max(terminal.width, 120)
-    terminal.print(
-        f"{document['cpu']}, {document['cores']} cores, load {document['load']}, "
-        f"PostgreSQL {version}; {options.users} users, {options.rows:,} rows"
+    )  # fmt: skip
+    return telling.tell(
+        document,
+        draw=partial(draw, found),
+        more=f"; {options.users} users, {options.rows:,} rows",
+        tables=lambda: (_table(found), _ratios(found)),
     )
-    terminal.print(_table(found))
-    terminal.print(_ratios(found))
-    if options.quick:
-        terminal.print("[bold]--quick: every figure above is void[/bold]")
-    return 0
 
 
 def draw(found: Sequence[Measured], folder: Path) -> bool:
@@ -271,12 +246,7 @@ def _ratios(found: Sequence[Measured]) -> Table:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="hatch run bench nodes",
-        description=__doc__,
-        epilog="A whole run takes about two minutes.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of("nodes", __doc__, epilog="A whole run takes about two minutes.")
     parser.add_argument("--users", type=int, help="users of the app (30)")
     parser.add_argument("--rows", type=int, help="rows of the table (11000)")
     parser.add_argument("--seconds", type=float, help="how long users read, each way (10)")
@@ -290,32 +260,15 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--writes", type=float, help="rows updated a second meanwhile (200)")
     parser.add_argument("--seed", type=int, default=1, help="draws rows and pauses (1)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where nodes.json and the drawing go (benchmarks/results; with --quick nowhere)",
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument(
-        "--quick", action="store_true", help="see whether it runs, in seconds; the figures are void"
-    )
-    options = parser.parse_args(argv)
-    defaults: dict[str, Any] = (
-        {"users": 5, "rows": 500, "seconds": 0.5, "think_ms": 5.0, "delays_ms": [0.5],
-         "writes": 50.0}
-        if options.quick
-        else {"users": 30, "rows": 11_000, "seconds": 10.0, "think_ms": 50.0,
-              "delays_ms": [0.0, 0.25, 1.0, 70.0], "writes": 200.0}
+    add_telling(parser, "nodes", drawings="the drawing")
+    options = parsed(
+        parser,
+        argv,
+        whole={"users": 30, "rows": 11_000, "seconds": 10.0, "think_ms": 50.0,
+               "delays_ms": [0.0, 0.25, 1.0, 70.0], "writes": 200.0},
+        quick={"users": 5, "rows": 500, "seconds": 0.5, "think_ms": 5.0, "delays_ms": [0.5],
+               "writes": 50.0},
     )  # fmt: skip
-    for name, default in defaults.items():
-        if getattr(options, name) is None:
-            setattr(options, name, default)
-    for name in ("users", "rows", "seconds", "think_ms", "writes"):
-        if getattr(options, name) <= 0:
-            parser.error(f"--{name.replace('_', '-')} is above 0")
     if min(options.delays_ms) < 0:
         parser.error("--delays-ms are 0 or more")
-    if options.output is None and not options.quick:
-        options.output = RESULTS
     return options

@@ -25,20 +25,19 @@ all of the table in memory, and keeps its default of two parallel workers for a 
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
-import machine
+from command import Telling, add_telling, parsed, parser_of
 from contestant import optional
 from feeding.app import config_of
 from feeding.link import round_trip_us
@@ -55,7 +54,6 @@ from reading.vectors import OURS as QUERY
 from reading.vectors import VectorRead, vector_reads
 from sentences import Sentences
 
-RESULTS = Path(__file__).parent / "results"
 DRAWING = "reads.svg"
 PACKAGES = (
     "prismlib-driver", "prismlib-wrapper", "prismresonance", "numpy", "numba", "psycopg2-binary",
@@ -88,48 +86,27 @@ class Findings:
 def main(argv: Sequence[str]) -> int:
     """Run the command line."""
     options = _options(argv)
-    console = Console(stderr=True)
-    load_before = machine.load()
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    telling = Telling("reads", options, drawings="drawing")
     found = Findings()
-    with Progress(*columns, console=console) as bar:
+    with telling.bar as bar:
         found.round_trip_us = round_trip_us(None, times=50 if options.quick else 1000)
         for rows in options.sizes:
             version = _measure(found, rows, options, bar)
     reached = list(goals(found))
-    document = {
-        "command": "hatch run bench reads",
-        **machine.facts(PACKAGES),
-        "postgresql": version,
-        "server": SERVER,
-        "load": {"before": load_before, "after": machine.load()},
-        "options": {
-            name: getattr(options, name)
-            for name in ("sizes", "queries", "reads", "seed", "no_hnsw", "quick")
-        },
-        "void": options.quick,
-        "goals": [asdict(goal) for goal in reached],
+    document = telling.document(
+        PACKAGES,
+        ("sizes", "queries", "reads", "seed", "no_hnsw", "quick"),
+        version=version,
+        server=SERVER,
+        goals=[asdict(goal) for goal in reached],
         **asdict(found),
-    }
-    if options.output is not None:
-        options.output.mkdir(parents=True, exist_ok=True)
-        (options.output / "reads.json").write_text(json.dumps(document, indent=1) + "\n")
-        if not draw(found, options.output):
-            console.print("matplotlib is not installed: no drawing")
-    if options.json:
-        print(json.dumps(document))
-        return 0
-    terminal = Console()
-    terminal.width = max(terminal.width, 120)
-    terminal.print(
-        f"{document['cpu']}, {document['cores']} cores, load {document['load']}, "
-        f"PostgreSQL {version}; round trip to another process {found.round_trip_us:.0f} us"
     )
-    for table in (*_point_tables(found), *_vector_tables(found), goal_table(reached)):
-        terminal.print(table)
-    if options.quick:
-        terminal.print("[bold]--quick: every figure above is void[/bold]")
-    return 0
+    return telling.tell(
+        document,
+        draw=partial(draw, found),
+        more=f"; round trip to another process {found.round_trip_us:.0f} us",
+        tables=lambda: (*_point_tables(found), *_vector_tables(found), goal_table(reached)),
+    )
 
 
 def goals(found: Findings) -> Iterator[Goal]:
@@ -289,11 +266,10 @@ def _micros(time_us: float) -> str:
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="hatch run bench reads",
-        description=__doc__,
+    parser = parser_of(
+        "reads",
+        __doc__,
         epilog="A whole run takes about six minutes on two cores, most of them for HNSW.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--sizes",
@@ -306,22 +282,13 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--reads", type=int, help="reads by key of each way (3000)")
     parser.add_argument("--no-hnsw", action="store_true", help="build no HNSW index")
     parser.add_argument("--seed", type=int, default=1, help="draws texts, questions and rows (1)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="where reads.json and the drawing go (benchmarks/results; with --quick nowhere)",
+    add_telling(parser, "reads", drawings="the drawing")
+    options = parsed(
+        parser,
+        argv,
+        whole={"sizes": list(SIZES), "queries": 100, "reads": 3000},
+        quick={"sizes": list(QUICK_SIZES), "queries": 10, "reads": 50},
     )
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    parser.add_argument(
-        "--quick", action="store_true", help="see whether it runs, in seconds; the figures are void"
-    )
-    options = parser.parse_args(argv)
-    options.sizes = options.sizes or list(QUICK_SIZES if options.quick else SIZES)
-    options.queries = options.queries or (10 if options.quick else 100)
-    options.reads = options.reads or (50 if options.quick else 3000)
     if min(options.sizes) < 1_000:
         parser.error("--sizes are 1000 or more")
-    if options.output is None and not options.quick:
-        options.output = RESULTS
     return options

@@ -30,7 +30,7 @@ def main() -> int:
         for known, what in BENCHMARKS.items():
             print(f"  {known:<12}{what}")
         return 0 if name in ("-h", "--help") else 2
-    os.environ.update(dict.fromkeys(POOLS, "1"))
+    os.environ.update(dict.fromkeys(POOLS, "1"), TOKENIZERS_PARALLELISM="false")
     return int(import_module(name).main(sys.argv[2:]))
 
 

@@ -175,24 +175,38 @@ class Session:
         return reply
 
 
-class Renewal:
+class _Greeting:
+    """A hello, and what reads the answer to it."""
+
+    __slots__ = ("_hello", "_noise")
+
+    def __init__(self, head: bytes, terms: Terms, *, psk: bytes | None, rng: RandomBytes) -> None:
+        self._noise = NoiseInitiator(prologue=head, psk=psk, random_bytes=rng)
+        self._hello = head + self._noise.write(terms.pack())
+
+    def hello(self) -> bytes:
+        """Give the message to send; the same each time."""
+        return self._hello
+
+    def _terms_of(self, reply: bytes, mode: int) -> Terms:
+        return Terms.unpack(self._noise.read(read_reply(reply, mode)))
+
+
+class Renewal(_Greeting):
     """The initiator's side of a rekey; made by `Session.renew`."""
 
-    __slots__ = ("_hello", "_noise", "_state")
+    __slots__ = ("_state",)
 
     def __init__(self, state: SessionState, psk: bytes | None, *, rng: RandomBytes) -> None:
         if state.role != "initiator":
             raise FabricConfigurationError("the side that began a session renews its keys")
         self._state = state
-        head = Hello.head_of(RENEWAL, name_hash("tenant", state.tenant_id), state.id)
-        self._noise = NoiseInitiator(
-            prologue=head, psk=renewal_psk(state.keys, psk), random_bytes=rng
+        super().__init__(
+            Hello.head_of(RENEWAL, name_hash("tenant", state.tenant_id), state.id),
+            _renewal_terms(state, state.node),
+            psk=renewal_psk(state.keys, psk),
+            rng=rng,
         )
-        self._hello = head + self._noise.write(_renewal_terms(state, state.node).pack())
-
-    def hello(self) -> bytes:
-        """Give the message to send; the same each time."""
-        return self._hello
 
     def finish(self, reply: bytes, *, now: float) -> None:
         """Take the new keys into use.
@@ -206,12 +220,12 @@ class Renewal:
             SessionExpiredError: The session has ended.
         """
         self._state.check_open()
-        terms = Terms.unpack(self._noise.read(read_reply(reply, RENEWAL)))
+        terms = self._terms_of(reply, RENEWAL)
         _check_renewal(terms, self._state, sender=self._state.peer)
         self._state.install(_keys_of(self._noise), now)
 
 
-class Initiator:
+class Initiator(_Greeting):
     """The side that speaks first, such as a driver.
 
     Args:
@@ -242,13 +256,12 @@ class Initiator:
             tenant_id=tenant_id, sender=sender, secret=secret, seal=seal, policy=policy
         )
         side = self._side
-        head = Hello.head_of(side.mode, name_hash("tenant", tenant_id))
-        self._noise = NoiseInitiator(prologue=head, psk=side.psk, random_bytes=rng)
-        self._hello = head + self._noise.write(side.terms(is_sealed=side.wants_seal).pack())
-
-    def hello(self) -> bytes:
-        """Give the message to send; the same each time."""
-        return self._hello
+        super().__init__(
+            Hello.head_of(side.mode, name_hash("tenant", tenant_id)),
+            side.terms(is_sealed=side.wants_seal),
+            psk=side.psk,
+            rng=rng,
+        )
 
     def finish(self, reply: bytes, *, now: float) -> Session:
         """Give the session. An initiator finishes once.
@@ -261,7 +274,7 @@ class Initiator:
             HandshakeError: The answer does not hold, or offers less than was asked for.
         """
         side = self._side
-        terms = Terms.unpack(self._noise.read(read_reply(reply, side.mode)))
+        terms = self._terms_of(reply, side.mode)
         side.check(terms)
         if side.wants_seal and not terms.is_sealed:
             raise HandshakeError("the other side would not encrypt frames, as this one asks")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from prism.wrapper._changelog import ChangeLog
@@ -12,6 +13,7 @@ from prism.wrapper._config import VectorSettings
 from prism.wrapper._pipeline.composer import Composer, Shipment
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper._recipe import NoVectors, Recipe
+from prism.wrapper._vectorizer import Vectors
 from prism.wrapper.sources import (
     Change,
     Changes,
@@ -55,15 +57,33 @@ class _Confirming:
         pass
 
 
+class _Counting(NoVectors):
+    """Gives the number of the text as its vector, and notes the texts."""
+
+    def __init__(self) -> None:
+        super().__init__("counting", 4)
+        self.texts: list[str] = []
+
+    def vectorize(self, texts: Sequence[str]) -> Vectors:
+        made = np.arange(len(self.texts) + 1, len(self.texts) + 1 + len(texts), dtype=np.float32)
+        self.texts += texts
+        return Vectors(rows=np.repeat(made[:, None], self.dim, axis=1), faults={})
+
+
 @pytest.fixture
 def shipped() -> list[Shipment]:
     return []
 
 
 @pytest.fixture
-def composer(tmp_path: Path, shipped: list[Shipment]) -> Iterator[Composer]:
+def vectorizer() -> _Counting:
+    return _Counting()
+
+
+@pytest.fixture
+def composer(tmp_path: Path, shipped: list[Shipment], vectorizer: _Counting) -> Iterator[Composer]:
     log = ChangeLog(tmp_path / "changes")
-    recipe = Recipe((), VectorSettings(), tenant_id="t", vectorizer=NoVectors("none", 4))
+    recipe = Recipe((), VectorSettings(), tenant_id="t", vectorizer=vectorizer)
     composer = Composer(
         log=log,
         source=_Confirming(),
@@ -106,3 +126,20 @@ def test_commits_that_come_while_the_log_is_busy_are_shipped_in_one_piece(
     composer.flush()
     assert [shipment.position for shipment in shipped] == ["50"]
     assert [len(batch) for batch in shipped[0].batches.values()] == [50]
+
+
+def test_a_text_that_is_on_its_way_to_the_log_is_not_made_a_vector_again(
+    composer: Composer, shipped: list[Shipment], vectorizer: _Counting
+) -> None:
+    # All three are composed before the first has its vectors.
+    for row in (1, 1, 2):
+        _commit(composer, row, more=False)
+    assert len(shipped) == 3
+    assert not vectorizer.texts
+    for shipment in shipped:
+        assert shipment.vectorize is not None
+        shipment.vectorize()
+    assert len(vectorizer.texts) == 2
+    vectors = [state.vector for one in shipped for batch in one.batches.values()
+               for state in batch.rows.values() if state is not None]  # fmt: skip
+    assert vectors[0] == vectors[1] != vectors[2]

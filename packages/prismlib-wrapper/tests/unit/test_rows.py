@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prism.wrapper._rows import RowPlan, TableRule, row_id
-from prism.wrapper._rows.tokens import slices, tokenizer
+from prism.wrapper._rows.tokens import quotes_of, slices, tokenizer
 from prism.wrapper.sources import UNCHANGED, Column, ColumnKind, TableId, TableSchema
 from prism.wrapper.sources._cast import cast
 
@@ -77,6 +77,47 @@ def test_what_was_not_sent_is_what_is_held(row: tuple[str | None, ...], kept: se
     assert plan.columns(partly, held) == columns
     # So a rebuild from the log gives the very text, and the vector can be kept.
     assert plan.text(partly, held) == plan.text(row)
+
+
+RULES = (
+    TableRule(),
+    TableRule(text="{name} at {price}, {{{stock}}} {gone}{sold}", numeric={"stock": (0, 10)}),
+    TableRule(columns=("name", "stock", "tags"), text_columns=("stock", "name"), text_chars=5),
+    TableRule(text="the same for all"),
+)
+
+
+@given(st.lists(ROWS | st.just(ROW), min_size=1, max_size=6), st.sampled_from(RULES))
+def test_rows_together_are_what_they_are_alone(
+    rows: list[tuple[str | None, ...]], rule: TableRule
+) -> None:
+    plan = RowPlan(SCHEMA, rule)
+    columns = list(zip(*rows, strict=True))
+    assert plan.columns_of(columns, rows=len(rows)) == [plan.columns(row) for row in rows]
+    assert plan.texts_of(columns, rows=len(rows)) == [plan.text(row) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "quotes"),
+    [
+        (ColumnKind.INTEGER, ["1", "-20", "0"], ""),
+        (ColumnKind.INTEGER, ["1", "007"], None),
+        (ColumnKind.INTEGER, ["1\n2"], None),
+        (ColumnKind.INTEGER, ["1", ""], None),
+        (ColumnKind.TEXT, ["a", "", "ä\u2028\x7f"], '"'),
+        (ColumnKind.TEXT, ["a", 'b"'], None),
+        (ColumnKind.TEXT, ["a\\"], None),
+        (ColumnKind.TEXT, ["a\x1f"], None),
+        (ColumnKind.FLOAT, ["1.5"], None),
+    ],
+)
+def test_texts_that_only_lack_quotes(
+    kind: ColumnKind, texts: list[str], quotes: str | None
+) -> None:
+    column = Column("c", "c", kind)
+    assert quotes_of(column, texts) == quotes
+    if quotes is not None:
+        assert [quotes + text + quotes for text in texts] == list(map(tokenizer(column), texts))
 
 
 def test_the_text_says_what_a_reader_would() -> None:

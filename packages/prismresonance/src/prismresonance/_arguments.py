@@ -116,9 +116,12 @@ def checked_payloads(payloads: Sequence[Payload], count: int) -> list[Payload]:
     """Accept that many mappings; copies the list, not the mappings."""
     if isinstance(payloads, str | Mapping) or len(payloads) != count:
         raise InvalidArgumentError(f"{count} vectors need {count} payloads")
-    for number, payload in enumerate(payloads):
-        if not isinstance(payload, Mapping):
-            raise InvalidArgumentError(
-                f"payload {number} is a mapping, got {type(payload).__name__}"
-            )
-    return list(payloads)
+    given = list(payloads)
+    # Thousands of payloads are of one type or two, and asking whether it is a mapping is slow.
+    refused = {kind for kind in set(map(type, given)) if not issubclass(kind, Mapping)}
+    if refused:
+        number = next(place for place, payload in enumerate(given) if type(payload) in refused)
+        raise InvalidArgumentError(
+            f"payload {number} is a mapping, got {type(given[number]).__name__}"
+        )
+    return given

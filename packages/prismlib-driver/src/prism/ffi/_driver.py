@@ -154,7 +154,8 @@ class PrismDriver:
 
         Raises:
             UnknownTableError: No such table is replicated, or several tables have that id.
-            StaleReplicaError: The replica is older than `max_lag_s`.
+            StaleReplicaError: The replica is older than `max_lag_s`; with `on_stale="query"` too,
+                since the wrapper has no read by id to fall back on.
             DriverClosedError: The driver is not connected.
         """
         return self._engine.get(row_id, table)

@@ -58,6 +58,7 @@ _QUERY_TIMEOUT_S = 10.0
 _MOST_TOP_K = 1000
 _LONG_ROWS = 300_000
 _LONG_FILTERED_ROWS = 5_000
+_ALWAYS = float("inf")
 
 
 class Engine:
@@ -71,6 +72,7 @@ class Engine:
         self._config = config
         self._texts = TextEmbedder(config.embedder)
         self._feed: Feed | None = None
+        self._open_feed: Feed | None = None  # the feed, while it is connected and not closed
         self._calls: ServiceClient | None = None
         self._is_closed = False
         self._where = config.client().address
@@ -94,7 +96,7 @@ class Engine:
         except BaseException:
             self.close()
             raise
-        self._feed = feed
+        self._feed = self._open_feed = feed
 
     @property
     def port(self) -> int | None:
@@ -123,6 +125,7 @@ class Engine:
     def close(self) -> None:
         """End everything; the snapshot is written."""
         self._is_closed = True
+        self._open_feed = None
         if self._feed is not None:
             self._feed.close()
         if self._calls is not None:
@@ -145,10 +148,11 @@ class Engine:
 
     def get(self, row_id: str, table: str | None = None) -> Row | None:
         """Read a row by its id."""
-        feed = self._feed
-        if feed is None or self._is_closed:
+        feed = self._open_feed
+        if feed is None:
             feed = self.feed
-        if time.monotonic() > feed.fresh_until:
+        # Asking for the time takes as long as the look-up.
+        if feed.fresh_until != _ALWAYS and time.monotonic() > feed.fresh_until:
             raise self._stale(feed)
         if table is None:
             rows = feed.shown.sole

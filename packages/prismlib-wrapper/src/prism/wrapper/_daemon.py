@@ -1,7 +1,8 @@
 """The wrapper as a process: threads that are started and ended in order.
 
     reader     source events into a channel, which holds it up
-    composer   events to rows, texts and vectors
+    composer   events to rows and texts
+    vectors    texts to vectors
     keeper     rows to the change log, positions back to the source
     publisher  the log to the drivers (an event loop of its own)
     status     asks the source how it is, which may have to wait for the database
@@ -147,6 +148,7 @@ class Daemon:
             self._start_publisher()
             resume = self._resume()
             for name, work in (
+                ("vectors", self._keeper.run_vectors),
                 ("keeper", self._keeper.run),
                 ("composer", self._compose),
                 ("reader", lambda: self._read(resume)),

@@ -68,6 +68,17 @@ def test_a_text_has_the_same_vector_in_any_company(embedder: StaticEmbedder) -> 
         assert np.array_equal(embedder.embed([text])[0], row)
 
 
+@pytest.mark.parametrize("dim", [64, 256])
+def test_texts_read_together_have_the_bits_of_texts_read_alone(dim: Any) -> None:
+    embedder = StaticEmbedder(dim=dim)
+    # Long ones in between, one of which is more than is read together, and more than one portion.
+    texts = [*TEXTS, "", " \n", *(f"{text[:900]} {row}" for row in range(50) for text in TEXTS)]
+    rows = embedder.embed(texts)
+    assert len(texts) > _static._MOST_TOGETHER
+    for text, row in zip(texts, rows, strict=True):
+        assert embedder.embed([text])[0].tobytes() == row.tobytes()
+
+
 def test_blank_texts_are_zeros(embedder: StaticEmbedder) -> None:
     rows = embedder.embed(["", "a", " \n"])
     assert [bool(row.any()) for row in rows] == [False, True, False]

@@ -25,7 +25,8 @@ class Connections:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # of the writer
+        self._lending = threading.Lock()  # of what follows: readers need not wait for a write
         self._readers: list[sqlite3.Connection] = []
         self._is_closed = False
         self._file = LogFile(path)
@@ -74,7 +75,7 @@ class Connections:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection with a transaction that sees one state of the file."""
-        with self._lock:
+        with self._lending:
             self._check_open()
             idle = self._readers.pop() if self._readers else None
         connection = idle or self._file.connect(writer=False)
@@ -87,7 +88,7 @@ class Connections:
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-            with self._lock:
+            with self._lending:
                 if self._is_closed:
                     connection.close()
                 else:
@@ -96,10 +97,11 @@ class Connections:
     def close(self) -> None:
         """Close the file. Waits for a write that is under way. Closing twice does nothing."""
         with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
-            readers, self._readers = self._readers, []
+            with self._lending:
+                if self._is_closed:
+                    return
+                self._is_closed = True
+                readers, self._readers = self._readers, []
             for connection in (*readers, self._writer):
                 with contextlib.suppress(sqlite3.Error):
                     connection.close()

@@ -28,7 +28,8 @@ class RowState:
         row_id: The row's identity in it.
         text: The text that its vector is made of.
         columns: Its columns as a JSON object, UTF-8.
-        digest: 16 bytes: equal for equal texts made into vectors in the same way.
+        digest: 16 bytes: equal for equal texts made into vectors in the same way; zeros where a
+            table has no vectors.
         vector: Little-endian float32 components; empty where a table has no vectors.
     """
 
@@ -75,11 +76,10 @@ class LogBatch:
     @property
     def size_bytes(self) -> int:
         """About how much memory it takes, vectors included. O(rows)."""
-        return sum(
-            _ROW_BYTES
-            if row is None
-            else _ROW_BYTES + len(row.text) + len(row.columns) + len(row.vector)
+        return _ROW_BYTES * len(self.rows) + sum(
+            len(row.text) + len(row.columns) + len(row.vector)
             for row in self.rows.values()
+            if row is not None
         )
 
     def __len__(self) -> int:

@@ -11,14 +11,11 @@ borders. That gives no Python object per row.
 
 from __future__ import annotations
 
-import struct
-
 import numpy as np
 
 __all__ = [
     "APPLICATION_ID",
     "HEAD",
-    "PACK_HEAD",
     "SCHEMA",
     "SCHEMA_VERSION",
     "create_rows",
@@ -41,7 +38,6 @@ HEAD = np.dtype(
         ("digest", "V16"),
     ]
 )
-PACK_HEAD = struct.Struct("<QIIIIII16s").pack
 
 SCHEMA = (
     # One row. `position` is NULL while no snapshot is complete: there is nothing to resume from.

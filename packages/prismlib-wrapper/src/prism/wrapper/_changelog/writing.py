@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, repeat
+
+import numpy as np
+import numpy.typing as npt
 
 from prism.wrapper._changelog.entries import LogBatch, RowKey, RowState
-from prism.wrapper._changelog.layout import PACK_HEAD, create_rows, rows_table
+from prism.wrapper._changelog.layout import HEAD, create_rows, rows_table
 
 __all__ = [
     "append_batch",
@@ -18,7 +22,9 @@ __all__ = [
     "stream_numbers",
 ]
 
-_NO_DIGEST = b"\0" * 16
+# Rows of one statement. SQLite lets other threads run during each statement, and one that computes
+# gives the interpreter back after milliseconds. Row by row, that wait would be most of the time.
+_TOGETHER = (512, 64, 8, 1)
 
 
 def append_batch(
@@ -34,38 +40,113 @@ def append_batch(
         )
         connection.execute("DELETE FROM quarantine WHERE epoch = ? AND stream = ?", (epoch, stream))
     states = [row for row in batch.rows.values() if row is not None]
-    connection.executemany(
-        f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, 0, ?, ?, ?, ?)",  # noqa: S608
-        _rows(states, head),
-    )
+    _put(connection, table, states, head)
     head += len(states)
     gone = [key for key, row in batch.rows.items() if row is None]
     if gone:
         # A row that this epoch never held was sent to nobody: it needs no tombstone.
-        connection.executemany(
-            f"""INSERT OR REPLACE INTO {table}
-            SELECT ?1, ?2, ?3, 1, ?4, x'', x'', x'' WHERE EXISTS (
-                SELECT 1 FROM {table} WHERE stream = ?2 AND row_id = ?3 AND NOT gone)""",  # noqa: S608
-            _tombstones(gone, head),
-        )
+        _bury(connection, table, gone, head)
         head += len(gone)
     _set_faults(connection, epoch, batch, now_ns=now_ns)
     connection.execute("UPDATE epochs SET head = ? WHERE epoch = ?", (head, epoch))
     return head, len(gone)
 
 
-def _rows(states: Iterable[RowState], head: int) -> Iterator[tuple[object, ...]]:
-    for seq, row in enumerate(states, head + 1):
-        row_id, text = row.row_id, row.text.encode()
-        lengths = (len(row_id.encode()), len(text), len(row.columns), len(row.vector))
-        packed = PACK_HEAD(seq, row.stream, 0, *lengths, row.digest)
-        yield seq, row.stream, row_id, packed, text, row.columns, row.vector
+def _put(connection: sqlite3.Connection, table: str, states: Sequence[RowState], head: int) -> None:
+    """Write rows under the numbers after `head`."""
+    if not states:
+        return
+    texts = [row.text.encode() for row in states]
+    heads = _heads([(row.stream, row.row_id) for row in states], head)
+    heads["text"] = _lengths(texts)
+    heads["columns"] = _lengths([row.columns for row in states])
+    heads["vector"] = _lengths([row.vector for row in states])
+    heads["digest"] = np.frombuffer(b"".join([row.digest for row in states]), "V16")
+    rows = zip(
+        range(head + 1, head + 1 + len(states)),
+        [row.stream for row in states],
+        [row.row_id for row in states],
+        _each(heads),
+        texts,
+        [row.columns for row in states],
+        [row.vector for row in states],
+        strict=True,
+    )
+
+    def statement(count: int) -> str:
+        values = ", ".join(repeat("(?, ?, ?, 0, ?, ?, ?, ?)", count))
+        return f"INSERT OR REPLACE INTO {table} VALUES {values}"  # noqa: S608 - our own name
+
+    _execute(connection, statement, rows, width=7)
 
 
-def _tombstones(gone: Iterable[RowKey], head: int) -> Iterator[tuple[object, ...]]:
-    for seq, (stream, row_id) in enumerate(gone, head + 1):
-        packed = PACK_HEAD(seq, stream, 1, len(row_id.encode()), 0, 0, 0, _NO_DIGEST)
-        yield seq, stream, row_id, packed
+def _bury(connection: sqlite3.Connection, table: str, gone: Sequence[RowKey], head: int) -> None:
+    """Write tombstones of rows that are there under the numbers after `head`."""
+    heads = _heads(gone, head)
+    heads["gone"] = 1
+    rows = zip(
+        range(head + 1, head + 1 + len(gone)),
+        [stream for stream, _ in gone],
+        [row_id for _, row_id in gone],
+        _each(heads),
+        strict=True,
+    )
+
+    def statement(count: int) -> str:
+        values = ", ".join(repeat("(?, ?, ?, ?)", count))
+        return f"""WITH buried (seq, stream, row_id, head) AS (VALUES {values})
+            INSERT OR REPLACE INTO {table}
+            SELECT seq, stream, row_id, 1, head, x'', x'', x'' FROM buried WHERE EXISTS (
+                SELECT 1 FROM {table} AS kept WHERE kept.stream = buried.stream
+                AND kept.row_id = buried.row_id AND NOT kept.gone)"""  # noqa: S608 - our own name
+
+    _execute(connection, statement, rows, width=4)
+
+
+def _execute(
+    connection: sqlite3.Connection,
+    statement: Callable[[int], str],
+    rows: Iterable[tuple[object, ...]],
+    *,
+    width: int,
+) -> None:
+    """Execute a statement that takes many rows until all are taken.
+
+    Args:
+        connection: Where.
+        statement: Gives the statement for a number of rows.
+        rows: Their values.
+        width: How many values a row has.
+    """
+    values = list(chain.from_iterable(rows))
+    most = connection.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+    start = 0
+    for count in _TOGETHER:
+        step = count * width
+        if step > most:
+            continue
+        while start + step <= len(values):
+            connection.execute(statement(count), values[start : start + step])
+            start += step
+
+
+def _heads(keys: Sequence[RowKey], head: int) -> npt.NDArray[np.void]:
+    """Begin the heads of rows: shape (rows,), dtype `HEAD`."""
+    heads = np.zeros(len(keys), HEAD)
+    heads["seq"] = np.arange(head + 1, head + 1 + len(keys))
+    heads["stream"] = [stream for stream, _ in keys]
+    heads["row_id"] = _lengths([row_id.encode() for _, row_id in keys])
+    return heads
+
+
+def _lengths(values: Sequence[bytes]) -> npt.NDArray[np.int64]:
+    return np.fromiter(map(len, values), np.int64, len(values))
+
+
+def _each(heads: npt.NDArray[np.void]) -> list[bytes]:
+    """Cut heads apart."""
+    joined, size = heads.tobytes(), HEAD.itemsize
+    return [joined[start : start + size] for start in range(0, len(joined), size)]
 
 
 def _set_faults(
@@ -110,10 +191,7 @@ def copy_rows(
             (seq, row.stream, row.row_id),
         ).fetchone()
     ]
-    connection.executemany(
-        f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, 0, ?, ?, ?, ?)",  # noqa: S608
-        _rows(current, head),
-    )
+    _put(connection, table, current, head)
     head += len(current)
     copied = {(row.stream, row.row_id) for row in current}
     connection.executemany(

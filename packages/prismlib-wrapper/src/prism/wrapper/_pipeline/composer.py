@@ -2,7 +2,8 @@
 
 The composer takes a source's events in order and gives batches for the log, in order. It folds
 changes until nothing more waits or a batch is large enough, so that a busy database costs few
-waits for the disk and a quiet one no delay.
+waits for the disk and a quiet one no delay. Vectors are made on the way to the log, in another
+thread, while the next batches are composed.
 
 It may be ahead of the log by some batches; see `KnownRows` for what that means.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
+from typing import cast
 
 from chorus_fabric import StreamSchema
 from prism.wrapper._changelog import ChangeLog, LogBatch, RowState
@@ -20,7 +23,8 @@ from prism.wrapper._pipeline.known_rows import KnownRows, key_parts
 from prism.wrapper._pipeline.shipment import Shipment, Target
 from prism.wrapper._pipeline.sightings import Sightings
 from prism.wrapper._recipe import Recipe
-from prism.wrapper._rows.plan import digest
+from prism.wrapper._rows import RowPlan
+from prism.wrapper._rows.plan import NO_DIGEST, digest
 from prism.wrapper.sources import (
     UNCHANGED,
     Change,
@@ -41,13 +45,18 @@ __all__ = ["Composer"]
 
 _log = logging.getLogger("prism.wrapper.feed")
 
-_ROWS_AT_ONCE = 1024
+# A batch costs the log, the publisher and each driver about what 100 of its rows do. While one is
+# embedded, rows that came after it wait.
+_EMBEDDED_AT_ONCE = 1024
+_ROWS_AT_ONCE = 4096
 _BYTES_AT_ONCE = 8 << 20
 _REFRESHED_AT_ONCE = 200
 
 
 class Composer:
-    """Compose shipments from a source's events. All methods belong to one thread.
+    """Compose shipments from a source's events.
+
+    All methods belong to one thread. A shipment's `vectorize` is for any one other.
 
     Args:
         log: Where rows are looked up, and epochs begun.
@@ -84,6 +93,7 @@ class Composer:
         self._streams: dict[int, tuple[TableSchema, int]] = {}
         self._folded = Folded()
         self._is_inside = False
+        self._rows_at_once = _EMBEDDED_AT_ONCE
         self._watched: list[RowKey] = []
         self._sighted: list[tuple[RowKey, str]] = []
         self._refreshed_upto: dict[tuple[int, int], int] = {}
@@ -145,16 +155,28 @@ class Composer:
         if folded.is_empty() and folded.position is None:
             return
         sighted, self._sighted = self._sighted, []
-        held = self._known.held(self._targets[0], folded.rows) if not folded.is_empty() else {}
-        batches = {target.epoch: self._compose(target, folded, held) for target in self._targets}
-        self._send(
-            Shipment(
-                batches=batches,
-                position=folded.position,
-                committed_ns=folded.committed_ns,
-                sightings=sighted,
-            )
-        )
+        held = self._known.held(self._targets[0], folded.rows) if folded.lacks else {}
+        shipment = self._composed(self._targets, folded, held)
+        shipment.position = folded.position
+        shipment.committed_ns = folded.committed_ns
+        shipment.sightings = sighted
+        self._send(shipment)
+
+    def _composed(
+        self, targets: Sequence[Target], folded: Folded, held: Mapping[RowKey, dict[str, str]]
+    ) -> Shipment:
+        """Compose rows, and say how they get their vectors."""
+        batches = {target.epoch: self._compose(target, folded, held) for target in targets}
+        shipment = Shipment(batches, None, None)
+        lacking = [(target, _embedded(target, batches[target.epoch])) for target in targets]
+
+        def vectorize() -> None:
+            for target, states in lacking:
+                self._fill_vectors(target, states, shipment)
+
+        if any(states for _, states in lacking):
+            shipment.vectorize = vectorize
+        return shipment
 
     def _send(self, shipment: Shipment) -> None:
         self._known.shipped(shipment)
@@ -197,6 +219,9 @@ class Composer:
             described = target.recipe.stream_schema(plan)
             stream = self._define(described, target.epoch)
             target.plans[stream] = plan
+        plans = [plan for target in self._targets for plan in target.plans.values()]
+        embeds = any(plan.rule.embed for plan in plans)
+        self._rows_at_once = _EMBEDDED_AT_ONCE if embeds else _ROWS_AT_ONCE
         self._known.schemas[stream] = schema
         self._streams[id(schema)] = (schema, stream)
         return stream
@@ -211,13 +236,10 @@ class Composer:
         start = 0
         is_of_one_table = is_snapshot or isinstance(changes, RowBatch)
         while start < len(changes):
-            schema = changes[start].schema
-            end = start + 1
-            while (
-                end < len(changes)
-                and end - start < _ROWS_AT_ONCE
-                and (is_of_one_table or changes[end].schema is schema)
-            ):
+            schema = changes.schema if isinstance(changes, RowBatch) else changes[start].schema
+            last = min(start + self._rows_at_once, len(changes))
+            end = last if is_of_one_table else start + 1
+            while end < last and changes[end].schema is schema:
                 end += 1
             known = self._streams.get(id(schema))
             stream = known[1] if known and known[0] is schema else self._stream_of(schema)
@@ -225,7 +247,10 @@ class Composer:
             if not is_snapshot:
                 self._watched += self._sightings.watched(touched)
             start = end
-            if len(self._folded.rows) >= _ROWS_AT_ONCE or self._folded.size_bytes >= _BYTES_AT_ONCE:
+            if (
+                len(self._folded.rows) >= self._rows_at_once
+                or self._folded.size_bytes >= _BYTES_AT_ONCE
+            ):
                 self.flush()
 
     def _stream_of(self, schema: TableSchema) -> int:
@@ -248,29 +273,34 @@ class Composer:
     def _compose(
         self, target: Target, folded: Folded, held: Mapping[RowKey, dict[str, str]]
     ) -> LogBatch:
-        batch = LogBatch(clears=dict(folded.clears))
-        to_embed: list[RowState] = []
+        # All keys first: the log numbers rows in this order.
+        batch = LogBatch(clears=dict(folded.clears), rows=dict.fromkeys(folded.rows))
+        rows = batch.rows
+        whole: dict[int, list[RowKey]] = {}
         for key, values in folded.rows.items():
-            stream, row_id = key
             if values is None:
-                batch.rows[key] = None
                 continue
-            if UNCHANGED in values and key not in held:
-                continue  # gone in the database: its deletion is on the way
-            plan = target.plans[stream]
-            of_row = held.get(key)
-            text = plan.text(values, of_row)
-            state = RowState(stream, row_id, text, plan.columns(values, of_row), digest(text))
-            batch.rows[key] = state
-            if plan.rule.embed:
-                to_embed.append(state)
-        self._fill_vectors(target, to_embed, batch)
+            stream, row_id = key
+            if not folded.lacks or UNCHANGED not in values:
+                whole.setdefault(stream, []).append(key)
+            elif key not in held:
+                del rows[key]  # gone in the database: its deletion is on the way
+            else:
+                plan, of_row = target.plans[stream], held[key]
+                text = plan.text(values, of_row)
+                told = digest(text) if plan.rule.embed else NO_DIGEST
+                rows[key] = RowState(stream, row_id, text, plan.columns(values, of_row), told)
+        for stream, keys in whole.items():
+            states = _in_columns(target.plans[stream], stream, keys, folded)
+            rows.update(zip(keys, states, strict=True))
         return batch
 
-    def _fill_vectors(self, target: Target, states: list[RowState], batch: LogBatch) -> None:
+    def _fill_vectors(self, target: Target, states: list[RowState], shipment: Shipment) -> None:
         if not states:
             return
-        earlier = self._known.vectors(target, [(state.stream, state.row_id) for state in states])
+        batch = shipment.batches[target.epoch]
+        keys = [(state.stream, state.row_id) for state in states]
+        earlier = self._known.vectors(target, keys, before=shipment)
         new: list[RowState] = []
         for state in states:
             known = earlier.get((state.stream, state.row_id))
@@ -324,5 +354,25 @@ class Composer:
             ],
             stream,
         )
-        batches = {target.epoch: self._compose(target, folded, {})}
-        self._send(Shipment(batches, None, None))
+        self._send(self._composed([target], folded, {}))
+
+
+def _in_columns(
+    plan: RowPlan, stream: int, keys: Sequence[RowKey], folded: Folded
+) -> Iterable[RowState]:
+    """Compose rows of one table that have all their values, column by column."""
+    values = cast("list[tuple[str | None, ...]]", [folded.rows[key] for key in keys])
+    columns = list(zip(*values, strict=True))
+    texts = plan.texts_of(columns, rows=len(keys))
+    digests = map(digest, texts) if plan.rule.embed else repeat(NO_DIGEST)
+    ids = [row_id for _, row_id in keys]
+    encoded = plan.columns_of(columns, rows=len(keys))
+    return map(RowState, repeat(stream), ids, texts, encoded, digests)
+
+
+def _embedded(target: Target, batch: LogBatch) -> list[RowState]:
+    """Give the rows of a batch that get vectors."""
+    streams = {stream for stream, plan in target.plans.items() if plan.rule.embed}
+    if not streams:
+        return []
+    return [state for state in batch.rows.values() if state and state.stream in streams]

@@ -1,4 +1,4 @@
-"""Composed batches to the log, and positions back to the source.
+"""Composed batches to their vectors and to the log, and positions back to the source.
 
 A position is confirmed after it is in the log, never before: the database then forgets the changes
 up to it. While there is no room on the disk the keeper waits and tries again; the channel before it
@@ -25,12 +25,14 @@ _log = logging.getLogger("prism.wrapper.feed")
 
 # Some ten batches of 1,024 rows with vectors: enough for the log never to wait for the embedder.
 _IN_FLIGHT_BYTES = 16 << 20
+# What waits for its vectors: some batches, so that the embedder never waits either.
+_LACKING_BYTES = 8 << 20
 _RETRY_S = 1.0
 _IDLE_S = 0.2
 
 
 class Keeper:
-    """Writes shipments to the log, in its own thread.
+    """Makes the vectors of shipments and writes them to the log, in a thread each, in order.
 
     Args:
         log: The log.
@@ -57,6 +59,8 @@ class Keeper:
         self._outstanding = 0
         self._idle = threading.Condition()
         self._channel: Channel[Shipment] = Channel(capacity=_IN_FLIGHT_BYTES)
+        self._lacking: Channel[Shipment] = Channel(capacity=_LACKING_BYTES)
+        self._without_vectors = 0  # shipments that are before or in `run_vectors`
         self._broken = False
         self.problem: str | None = None
         self.shipments = 0
@@ -64,11 +68,15 @@ class Keeper:
         self.last_append_at = time.monotonic()
 
     def ship(self, shipment: Shipment) -> None:
-        """Take a shipment, waiting for room."""
+        """Take a shipment, waiting for room. For one thread."""
         with self._idle:
             self._outstanding += 1
+            # What has no vectors need not go by way of them, unless it would overtake others.
+            is_whole = shipment.vectorize is None and not self._without_vectors
+            self._without_vectors += not is_whole
         try:
-            self._channel.put(shipment, weight=max(1, shipment.size_bytes))
+            channel = self._channel if is_whole else self._lacking
+            channel.put(shipment, weight=max(1, shipment.size_bytes))
         except ChannelClosed:
             self._finished_one()
             raise
@@ -90,8 +98,34 @@ class Keeper:
         return self._outstanding == 0
 
     def close(self) -> None:
-        """Take no more; `run` ends once what was shipped is in the log."""
-        self._channel.close()
+        """Take no more; `run_vectors` and `run` end once what was shipped is in the log."""
+        self._lacking.close()
+
+    def run_vectors(self) -> None:
+        """Make vectors until closed; `run` ends after it.
+
+        Raises:
+            VectorizeError: They cannot be made, and waiting does not help.
+        """
+        is_done = False
+        try:
+            while not is_done:
+                try:
+                    shipment = self._lacking.get(timeout_s=_IDLE_S)
+                except ChannelClosed:
+                    is_done = True
+                    continue
+                if shipment is not None:
+                    if shipment.vectorize is not None:
+                        shipment.vectorize()
+                    self._channel.put(shipment, weight=max(1, shipment.size_bytes))
+                    with self._idle:
+                        self._without_vectors -= 1
+        finally:
+            self._lacking.close(discard=True)
+            self._channel.close()
+            if not is_done:
+                self._break()
 
     def run(self) -> None:
         """Write until closed.
@@ -110,10 +144,9 @@ class Keeper:
                 else:
                     self.persist(lambda: int(self._log.tidy()))
         finally:
-            with self._idle:
-                self._broken = True
-                self._idle.notify_all()
+            self._lacking.close(discard=True)
             self._channel.close(discard=True)
+            self._break()
 
     def _keep(self, shipment: Shipment) -> None:
         self.persist(
@@ -150,6 +183,12 @@ class Keeper:
                     _log.info("the change log takes rows again")
                 self.problem = None
                 return result
+
+    def _break(self) -> None:
+        """Have nobody wait for what will not come."""
+        with self._idle:
+            self._broken = True
+            self._idle.notify_all()
 
     def _finished_one(self) -> None:
         with self._idle:

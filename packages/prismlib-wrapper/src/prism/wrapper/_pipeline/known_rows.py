@@ -10,6 +10,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import takewhile
 
 from prism.wrapper._changelog import ChangeLog, LogBatch, RowState
 from prism.wrapper._changelog.entries import RowKey
@@ -27,7 +28,7 @@ _FETCH_AGAIN_S = 1.0
 
 
 class KnownRows:
-    """Looks rows up. All methods but `landed` belong to one thread.
+    """Looks rows up. All methods but `landed` and `vectors` belong to one thread.
 
     Args:
         log: The log.
@@ -54,11 +55,20 @@ class KnownRows:
         if self._in_flight and self._in_flight[0] is shipment.batches:
             self._in_flight.popleft()
 
-    def vectors(self, target: Target, keys: Sequence[RowKey]) -> dict[RowKey, tuple[bytes, bytes]]:
-        """Find the digests and vectors of rows as they were."""
+    def vectors(
+        self, target: Target, keys: Sequence[RowKey], *, before: Shipment
+    ) -> dict[RowKey, tuple[bytes, bytes]]:
+        """Find the digests and vectors of rows as they were before a shipment.
+
+        It and later ones have no vectors yet, all earlier ones have. Any thread, while that
+        shipment is on its way.
+        """
         found: dict[RowKey, tuple[bytes, bytes]] = {}
         unknown = self._from_in_flight(
-            target.epoch, keys, lambda key, row: found.__setitem__(key, (row.digest, row.vector))
+            target.epoch,
+            keys,
+            lambda key, row: found.__setitem__(key, (row.digest, row.vector)),
+            before=before,
         )
         state = self._log.state
         epochs = []
@@ -74,10 +84,17 @@ class KnownRows:
         return {key: (told, vector) for key, (told, vector) in found.items() if any(vector)}
 
     def _from_in_flight(
-        self, epoch: int, keys: Iterable[RowKey], found: Callable[[RowKey, RowState], None]
+        self,
+        epoch: int,
+        keys: Iterable[RowKey],
+        found: Callable[[RowKey, RowState], None],
+        *,
+        before: Shipment | None = None,
     ) -> list[RowKey]:
         """Look rows up in what is not in the log yet; return those the log has to be asked for."""
-        flying = [batches[epoch] for batches in reversed(list(self._in_flight)) if epoch in batches]
+        last = None if before is None else before.batches
+        on_the_way = list(takewhile(lambda batches: batches is not last, list(self._in_flight)))
+        flying = [batches[epoch] for batches in reversed(on_the_way) if epoch in batches]
         unknown: list[RowKey] = []
         for key in keys:
             for batch in flying:

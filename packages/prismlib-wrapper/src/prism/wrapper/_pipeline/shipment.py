@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prism.wrapper._changelog import LogBatch
@@ -31,12 +31,15 @@ class Shipment:
         position: What may be confirmed to the source afterwards; `None` inside a transaction.
         committed_ns: When that was committed.
         sightings: Rows that somebody waits for, each with the position of its transaction.
+        vectorize: Fills the rows' vectors, which takes longer than all else; `None` where there are
+            none to fill. To be called once, after those of all earlier shipments.
     """
 
     batches: Mapping[int, LogBatch]
     position: str | None
     committed_ns: int | None
     sightings: Sequence[tuple[RowKey, str]] = ()
+    vectorize: Callable[[], None] | None = None
 
     @property
     def size_bytes(self) -> int:

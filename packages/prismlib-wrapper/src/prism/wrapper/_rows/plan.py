@@ -10,15 +10,18 @@ import difflib
 import hashlib
 import json
 import string
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+from typing import cast
 
 from prism.wrapper._rows.rules import TableRule
-from prism.wrapper._rows.tokens import tokenizer, words_of_token
+from prism.wrapper._rows.tokens import quotes_of, tokenizer, words_of_token
 from prism.wrapper.sources import UNCHANGED, ColumnKind, TableSchema, Value
 
-__all__ = ["RowPlan", "digest", "row_id"]
+__all__ = ["NO_DIGEST", "RowPlan", "digest", "row_id"]
 
 _DIGEST_BYTES = 16
+NO_DIGEST = b"\0" * _DIGEST_BYTES
 _UNSAID = {ColumnKind.TEMPORAL, ColumnKind.BYTES, ColumnKind.JSON}
 # Their words are those of their JSON, not those of their text. So a text that is made of stored
 # columns is the one that was made of the database's texts.
@@ -126,6 +129,53 @@ class RowPlan:
             return "".join(said)[: self.rule.text_chars]
         return ", ".join(said)[: self.rule.text_chars]
 
+    def columns_of(self, columns: Sequence[Sequence[str | None]], *, rows: int) -> list[bytes]:
+        """Write what `columns` writes, for many rows at once.
+
+        Args:
+            columns: One sequence of values a column, in the table's order.
+            rows: How many values each has.
+        """
+        parts: list[Iterable[str]] = []
+        literal = "{"
+        for place, (position, label, token) in enumerate(self._sent):
+            texts = columns[position]
+            literal += f",{label}" if place else label
+            quotes = None
+            if None not in texts:
+                texts = cast("Sequence[str]", texts)
+                quotes = quotes_of(self.schema.columns[position], texts)
+            if quotes is None:
+                tokens = ["null" if text is None else token(text) for text in texts]
+                parts += [repeat(literal, rows), tokens]
+                literal = ""
+            else:
+                parts += [repeat(literal + quotes, rows), cast("Sequence[str]", texts)]
+                literal = quotes
+        parts.append(repeat(literal + "}", rows))
+        return list(map(str.encode, map("".join, zip(*parts, strict=True))))
+
+    def texts_of(self, columns: Sequence[Sequence[str | None]], *, rows: int) -> list[str]:
+        """Write what `text` writes, for many rows at once; arguments as of `columns_of`."""
+        parts: list[Iterable[str]] = []
+        literal = ""
+        for place, (before, name) in enumerate(self._template):
+            literal += before if self.rule.text or not place else f", {before}"
+            if name is None:
+                continue
+            spoken = self._all_said(name, columns, rows)
+            if not self.rule.text and "" in spoken:
+                # What a row does not say has no label either.
+                return list(map(self.text, zip(*columns, strict=True)))
+            parts += [repeat(literal, rows), spoken]
+            literal = ""
+        parts.append(repeat(literal, rows))
+        texts = list(map("".join, zip(*parts, strict=True)))
+        most = self.rule.text_chars
+        if max(map(len, texts), default=0) > most:
+            return [text[:most] for text in texts]
+        return texts
+
     def missing(self, values: Sequence[Value]) -> bool:
         """Say whether `columns` or `text` would need what is held of the row."""
         return UNCHANGED in values
@@ -137,16 +187,35 @@ class RowPlan:
         value = values[position]
         if value is None:
             return ""
-        kind = self.schema.columns[position].kind
         if value is UNCHANGED:
-            spoken = words_of_token((held or {}).get(name, ""))
-        elif kind in _BY_TOKEN:
-            spoken = words_of_token(tokenizer(self.schema.columns[position])(value))
-        else:
-            spoken = value
-        if level := self.rule.level(name, spoken):
-            return f"{spoken} ({level})"
-        return spoken
+            return self._with_level(name, words_of_token((held or {}).get(name, "")))
+        return self._with_level(name, self._words(position, value))
+
+    def _words(self, position: int, text: str) -> str:
+        column = self.schema.columns[position]
+        return words_of_token(tokenizer(column)(text)) if column.kind in _BY_TOKEN else text
+
+    def _with_level(self, name: str, spoken: str) -> str:
+        level = self.rule.level(name, spoken)
+        return f"{spoken} ({level})" if level else spoken
+
+    def _all_said(
+        self, name: str, columns: Sequence[Sequence[str | None]], rows: int
+    ) -> Sequence[str]:
+        position = self._by_name.get(name)
+        if position is None:
+            return [""] * rows
+        texts = columns[position]
+        column = self.schema.columns[position]
+        if name not in self.rule.numeric and None not in texts:
+            said = cast("Sequence[str]", texts)
+            # An integer's token is its text, and its words are its token.
+            if column.kind not in _BY_TOKEN or quotes_of(column, said) == "":
+                return said
+        return [
+            "" if text is None else self._with_level(name, self._words(position, text))
+            for text in texts
+        ]
 
     def _labels(self) -> list[tuple[str, str | None]]:
         columns = self.schema.columns

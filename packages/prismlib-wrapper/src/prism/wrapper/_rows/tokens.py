@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeAlias
 
 from prism.wrapper.sources import Column, ColumnKind
 from prism.wrapper.sources._cast import JSONValue, cast
 
-__all__ = ["Tokenizer", "slices", "tokenizer", "words_of_token"]
+__all__ = ["Tokenizer", "quotes_of", "slices", "tokenizer", "words_of_token"]
 
 Tokenizer: TypeAlias = Callable[[str], str]
 
 _quote: Tokenizer = json.encoder.encode_basestring
 _INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)")
+_INTEGER_LINES: Final = re.compile(r"(?:-?(?:0|[1-9][0-9]*)\n)*")
+_BY_ITSELF: Final = {ColumnKind.FLOAT, ColumnKind.BOOLEAN, ColumnKind.JSON, ColumnKind.ARRAY}
+_ESCAPED: Final = bytes(range(32)) + b'"\\'
 _NUMBER: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _BOOLEANS: Final = {"t": "true", "true": "true", "f": "false", "false": "false"}
 # Beyond these a float has other digits than the text.
@@ -39,6 +42,22 @@ def tokenizer(column: Column) -> Tokenizer:
     if column.kind in (ColumnKind.JSON, ColumnKind.ARRAY):
         return lambda text: _general(column, text)
     return _quote
+
+
+def quotes_of(column: Column, texts: Sequence[str]) -> str | None:
+    """Give what makes a token of each of these texts when put before and after it.
+
+    `None` where they have to be turned into tokens one by one. A look at all of them together costs
+    a tenth of that.
+    """
+    if column.kind in _BY_ITSELF:
+        return None
+    if column.kind is ColumnKind.INTEGER:
+        lines = "\n".join((*texts, ""))
+        are_lines = lines.count("\n") == len(texts)
+        return "" if are_lines and _INTEGER_LINES.fullmatch(lines) else None
+    joined = "".join(texts).encode(errors="surrogatepass")
+    return '"' if len(joined.translate(None, _ESCAPED)) == len(joined) else None
 
 
 def _is_plain_float(text: str) -> bool:

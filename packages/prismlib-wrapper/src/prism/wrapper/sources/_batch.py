@@ -168,6 +168,11 @@ class RowBatch(Sequence[Change]):
         """Bytes that are kept, of those that the database sent; a slice keeps all of them."""
         return len(self._columns[0].blob) if self._columns else 0
 
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of the values of these rows, which for a slice are fewer than are kept."""
+        return sum(int(column.ends.sum() - column.starts.sum()) for column in self._columns)
+
     def column(self, position: int) -> TextValues:
         """The values of one column, in the rows' order."""
         return self._columns[position]
