@@ -44,7 +44,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -79,11 +79,18 @@ FOUND = {
     "latency": ("latencies", "throughput"),
     "load": ("loads",),
 }
-BLIND_SEEDS, BLIND_LENGTH = 3, 8000
 PACKAGES = (
     "prismlib-cache", "prismresonance", "numpy", "numba", "onnxruntime", "wordllama",
     "genai-prices", "gptcache", "faiss-cpu", "fow-cache",
 )  # fmt: skip
+
+
+class Way(NamedTuple):
+    """How PrismCache is asked: with what `max_error`, with admission rules or without."""
+
+    target: float
+    admits_all: bool
+
 
 Track = Callable[[str], Callable[[Iterable[Any]], Iterable[Any]]]
 
@@ -175,23 +182,25 @@ class _Run:
 
     def streams(self) -> None:
         """Ask the streams."""
-        length = self._options.questions
-        for data in intents.SETS:
-            for kind in KINDS:
-                for seed in range(1, self._options.seeds + 1):
-                    drawn = stream(data, kind, seed=seed, length=length)
-                    self.found.streams.append(drawn.described())
-                    self.found.tallies += self._asked(drawn)
+        length, seeds = self._options.questions, range(1, self._options.seeds + 1)
+        ways = [(data, kind, seed) for data in intents.SETS for kind in KINDS for seed in seeds]
+        for way in self._ways():
+            for data, kind, seed in ways:
+                drawn = stream(data, kind, seed=seed, length=length)
+                self.found.tallies += self._asked(drawn, way)
+        self.found.streams = [
+            stream(data, kind, seed=seed, length=length).described() for data, kind, seed in ways
+        ]
 
     def blind(self) -> None:
         """Ask what was not in view."""
         for data, known in blind.read(self._options.blind).items():
             self.found.admitted += blind.admitted(data, known)
-            for seed in range(1, min(BLIND_SEEDS, self._options.seeds) + 1):
-                length = min(BLIND_LENGTH, self._options.questions)
-                drawn = blind.once(data, known, seed=seed, length=length)
+            for seed in range(1, self._options.seeds + 1):
+                drawn = blind.once(data, known, seed=seed, length=self._options.questions)
                 self.found.blind_streams.append(drawn.described())
-                self.found.blind_tallies += self._asked(drawn)
+                for way in self._ways():
+                    self.found.blind_tallies += self._asked(drawn, way)
 
     def pairs(self) -> None:
         """Judge the pairs and the FAQ."""
@@ -244,39 +253,41 @@ class _Run:
         for vectors in self._vectors.values():
             vectors.close()
 
-    def _asked(self, drawn: Stream) -> list[Tally]:
-        """Ask a stream in all ways; what an earlier run has asked is taken from there."""
+    def _ways(self) -> list[Way | None]:
+        """Give the ways to ask a stream, those first that users begin with."""
+        ours = [Way(target, admits_all) for admits_all in (False, True) for target in TARGETS]
+        return [*ours, None]
+
+    def _asked(self, drawn: Stream, way: Way | None) -> list[Tally]:
+        """Ask a stream in one way; what an earlier run has asked is taken from there."""
         vectors = self._kept(self._options.embedder)
         where = f"{drawn.name} {drawn.seed}"
-        pause_ms = self._options.pause_ms
         vectors.learn((r.text for r in drawn.requests), self._steps(f"{where}: embedding"))
-        tallies: list[Tally] = []
-        for admits_all in (False, True):
-            for target in TARGETS:
-                steps = self._steps(f"{where}: {US}, {target:.0%}{', admits all' * admits_all}")
-
-                ask = functools.partial(
-                    ask_stream,
-                    drawn,
-                    vectors,
-                    target=target,
-                    track=steps,
-                    pause_s=None if pause_ms is None else pause_ms / 1e3,
-                    admits_all=admits_all,
-                )
-                tallies += self._once(drawn, (target, admits_all), lambda ask=ask: [ask()])
-        steps = self._steps(f"{where}: rules of others")
-        return tallies + self._once(
-            drawn, ("rules",), lambda: apply_rules(drawn, vectors, track=steps)
+        if way is None:
+            steps = self._steps(f"{where}: rules of others")
+            ask_rules = functools.partial(apply_rules, drawn, vectors, track=steps)
+            return self._once(drawn, ("rules",), ask_rules)
+        target, admits_all = way
+        pause_ms = self._options.pause_ms
+        ask = functools.partial(
+            ask_stream,
+            drawn,
+            vectors,
+            target=target,
+            track=self._steps(f"{where}: {US}, {target:.0%}{', admits all' * admits_all}"),
+            pause_s=None if pause_ms is None else pause_ms / 1e3,
+            admits_all=admits_all,
         )
+        return self._once(drawn, (target, admits_all), ask)
 
     def _once(
-        self, drawn: Stream, what: tuple[object, ...], ask: Callable[[], list[Tally]]
+        self, drawn: Stream, what: tuple[object, ...], ask: Callable[[], Tally | list[Tally]]
     ) -> list[Tally]:
         key = (drawn.data, drawn.kind, drawn.seed, len(drawn.requests), *what)
         tallies = self._journal.get(key)
         if tallies is None:
-            tallies = ask()
+            asked = ask()
+            tallies = asked if isinstance(asked, list) else [asked]
             self._journal.put(key, tallies)
         return tallies
 
