@@ -174,7 +174,7 @@ class _Run:
         self._vectors: dict[str, KeptVectors] = {}
         names = ("embedder", "questions", "pause_ms")
         settings = {name: getattr(options, name) for name in names}
-        self._journal = Journal(options.vectors, settings)
+        self._journal = Journal(options.vectors / "streams.jsonl", Tally, settings)
 
     @property
     def embedding_s(self) -> dict[str, float]:
