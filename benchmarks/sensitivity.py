@@ -303,7 +303,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="hatch run bench sensitivity",
         description=__doc__,
-        epilog="Takes about 15 minutes on two cores; --simulated 4 --questions 200 takes one.",
+        epilog="Takes about half an hour on two cores; --simulated 4 --questions 200 takes one.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--simulated", type=int, default=24, help="made-up streams (24)")
