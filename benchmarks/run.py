@@ -15,6 +15,7 @@ BENCHMARKS = {
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
     "mesh": "a word to all peers of a mesh and back, beside raw TCP",
     "nodes": "the two-node test: users of an app, a database behind a link, stale reads counted",
+    "sensitivity": "how much the figures of prism.cache hang on each of its constants",
     "reads": "reads at the database, by key and with pgvector, beside the replica in the app",
 }
 # One thread for every library: they read this when they are imported, so it is said before. A pool

@@ -15,6 +15,9 @@ from prismresonance.embed import Embedder
 US = "PrismCache"
 TARGETS = (0.01, 0.02, 0.05)
 
+# What is learned of one request takes milliseconds.
+_PATIENCE_S = 60.0
+
 Track = Callable[[Iterable[Request]], Iterable[Request]]
 
 
@@ -24,7 +27,8 @@ def ask_stream(
     *,
     target: float,
     track: Track,
-    pause_s: float = 0.0,
+    pause_s: float | None = 0.0,
+    admits_all: bool = False,
     **settings: Any,
 ) -> Tally:
     """Ask a new cache every request of a stream, one after the other.
@@ -39,11 +43,15 @@ def ask_stream(
         target: The cache's `max_error`.
         track: Shows progress.
         pause_s: Time between an answer and the next request, in which the cache may do what it
-            does in the background.
+            does in the background; `None` to wait until it is done, so that the same stream gives
+            the same hits on every machine.
+        admits_all: Ask a cache without admission rules.
         settings: Further settings of `PrismCache.build`.
     """
     model = RewordingModel(stream.seed)
-    tally = Tally.of(stream, US, target)
+    tally = Tally.of(stream, US, target, admits_all=admits_all)
+    if admits_all:
+        settings["admission"] = None
     length, answered = len(stream.requests), 0
     began = time.perf_counter()
     with PrismCache.build("bench", LLM, embedder=embedder, max_error=target, **settings) as cache:
@@ -54,7 +62,10 @@ def ask_stream(
             wrong = hit and model.intent_of(answer) != request.intent
             answered += not hit
             tally.count(hit=hit, wrong=wrong, length=length)
-            if pause_s:
+            if pause_s is None:
+                if not cache.settle(_PATIENCE_S):
+                    raise TimeoutError(f"nothing was learned in {_PATIENCE_S:.0f} s")
+            elif pause_s:
                 time.sleep(pause_s)
         tally.seconds = time.perf_counter() - began
         metrics = cache.metrics().as_dict()

@@ -8,6 +8,7 @@ from statistics import mean
 from rich.table import Table
 
 from answering.asking import US
+from answering.blind import Admitted
 from answering.faq import ColdFaq
 from answering.goals import Findings
 from answering.latency import Latency
@@ -20,9 +21,12 @@ from goal import plain_table
 
 def report(found: Findings) -> Iterator[Table]:
     """Show what was measured, part by part."""
-    for data, kind in dict.fromkeys((tally.data, tally.kind) for tally in found.tallies):
-        runs = [tally for tally in found.tallies if (tally.data, tally.kind) == (data, kind)]
+    tallies = found.tallies + found.blind_tallies
+    for data, kind in dict.fromkeys((tally.data, tally.kind) for tally in tallies):
+        runs = [tally for tally in tallies if (tally.data, tally.kind) == (data, kind)]
         yield _stream_table(f"{data} {kind}", runs)
+    if found.admitted:
+        yield _admitted_table(found.admitted)
     if found.pairs:
         yield _pair_table(found.pairs)
     if found.faq:
@@ -40,25 +44,46 @@ def _stream_table(name: str, tallies: Sequence[Tally]) -> Table:
     table = plain_table(
         f"{name}: {tallies[0].requests:,} requests, mean of {seeds} seeds (worst)",
         ["who"],
-        ["hits", "wrong", "calls", "of them\nchecks", "tokens", "saved\ntokens", "saved\nUSD"],
-    )
-    for who, target in dict.fromkeys((tally.who, tally.target) for tally in tallies):
-        runs = [tally for tally in tallies if (tally.who, tally.target) == (who, target)]
+        [
+            "hits", "wrong", "calls", "refused", "of them\nchecks", "tokens", "saved\ntokens",
+            "saved\nUSD",
+        ],
+    )  # fmt: skip
+    ways = dict.fromkeys((tally.who, tally.target, tally.admits_all) for tally in tallies)
+    for way in ways:
+        who, target, admits_all = way
+        runs = [tally for tally in tallies if (tally.who, tally.target, tally.admits_all) == way]
         worst = max(tally.wrong_share for tally in runs)
+        settings = "" if target is None else f", max_error {target:.0%}"
         row = [
-            who if target is None else f"{who}, max_error {target:.0%}",
+            f"{who}{settings}{', admits all' * admits_all}",
             f"{mean(t.hit_share for t in runs):.1%}",
             f"{mean(t.wrong_share for t in runs):.2%} ({worst:.2%})",
             f"{mean(t.calls for t in runs):,.0f}",
         ]
         if who == US:
+            refused = mean((t.metrics or {})["refused"] / t.requests for t in runs)
             row += [
+                f"{refused:.1%}",
                 f"{mean(t.checks for t in runs):,.0f}",
                 f"{mean(t.tokens or 0 for t in runs):,.0f}",
                 f"{mean((t.metrics or {})['tokens_saved'] for t in runs):,.0f}",
                 _usd([(t.metrics or {})["cost_saved_usd"] for t in runs]),
             ]
         table.add_row(*row)
+    return table
+
+
+def _admitted_table(rows: Sequence[Admitted]) -> Table:
+    table = plain_table(
+        "held back by the default rules; the kind follows from the intent's name alone",
+        ["data", "kind of request"],
+        ["requests", "refused", "by rule"],
+    )
+    for row in rows:
+        refused = sum(row.refused.values())
+        rules = ", ".join(f"{name} {count}" for name, count in row.refused.items())
+        table.add_row(row.data, row.kind, str(row.requests), f"{refused / row.requests:.1%}", rules)
     return table
 
 

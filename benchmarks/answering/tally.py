@@ -20,6 +20,8 @@ class Tally:
         seed: The stream's seed.
         who: The cache, or the rule.
         target: Share of requests that it may answer wrongly, if it was told one.
+        admits_all: Whether it was told that no answer depends on who asks, when, or on an effect:
+            it then has no admission rules.
         requests: Requests in the stream.
         hits: Requests that were answered from the store.
         wrong: Hits with the answer to another intent.
@@ -36,6 +38,7 @@ class Tally:
     seed: int
     who: str
     target: float | None = None
+    admits_all: bool = False
     requests: int = 0
     hits: int = 0
     wrong: int = 0
@@ -47,9 +50,11 @@ class Tally:
     course: list[tuple[int, int, int]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, stream: Stream, who: str, target: float | None = None) -> Tally:
+    def of(
+        cls, stream: Stream, who: str, target: float | None = None, *, admits_all: bool = False
+    ) -> Tally:
         """Begin to count."""
-        return cls(stream.data, stream.kind, stream.seed, who, target)
+        return cls(stream.data, stream.kind, stream.seed, who, target, admits_all)
 
     def count(self, *, hit: bool, wrong: bool, length: int) -> None:
         """Count a request of a stream of this length."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,14 +19,19 @@ BENCHMARKS = Path(__file__).parents[4] / "benchmarks"
 sys.path.append(str(BENCHMARKS))  # `python benchmarks/run.py` puts it there by itself
 
 import intents  # noqa: E402  found by the line above
-from answering import latency  # noqa: E402
+from answering import blind, latency  # noqa: E402
 from answering.asking import ask_stream  # noqa: E402
 from answering.facts import facts_of  # noqa: E402
+from answering.goals import Findings  # noqa: E402
+from answering.kept import Journal, findings  # noqa: E402
 from answering.llm_server import served  # noqa: E402
+from answering.load import Load, Plan  # noqa: E402
 from answering.model import RewordingModel  # noqa: E402
 from answering.rules import COSINES, EXACT, apply_rules  # noqa: E402
 from answering.streams import KINDS, ONCE, Request, Stream, stream  # noqa: E402
+from answering.tally import Tally  # noqa: E402
 from answering.vectors import KeptVectors  # noqa: E402
+from prismresonance.embed import StaticEmbedder  # noqa: E402
 
 
 class Angles:
@@ -108,6 +114,21 @@ class TestCounting:
         assert tally.metrics is not None
         assert tally.metrics["hits"] == 2
 
+    def test_without_rules_actions_are_answered_too(self):
+        requests = asked(("Cancel my order", "one"), ("Cancel my order", "one"))
+        hits = [
+            ask_stream(
+                requests,
+                StaticEmbedder(),
+                target=0.01,
+                track=iter,
+                pause_s=None,
+                admits_all=admits_all,
+            ).hits
+            for admits_all in (False, True)
+        ]
+        assert hits == [0, 1]
+
     def test_rules_serve_the_nearest_that_passes_and_store_what_does_not(self):
         # cos 20° = .94, cos 32° = .85, cos 50° = .64, cos 60° = .5
         requests = asked(
@@ -139,6 +160,61 @@ class TestCounting:
         assert all(reply.usage and reply.usage.output_tokens > 20 for reply in replies)
 
 
+class TestKept:
+    def test_a_stopped_run_finds_what_it_had_done(self, tmp_path):
+        file, settings = tmp_path / "deep" / "streams.jsonl", {"questions": 2}
+        tally = Tally("made up", ONCE, 1, "somebody", 0.01, requests=2, hits=1, course=[(2, 1, 0)])
+        Journal(file, Tally, settings).put(("made up", 1), [tally])
+        with file.open("a") as half:
+            half.write('{"code": "')
+        again = Journal(file, Tally, settings)
+        assert again.get(("made up", 1)) == [tally]
+        assert again.get(("made up", 2)) is None
+        assert Journal(file, Tally, {"questions": 3}).get(("made up", 1)) is None
+
+    def test_other_parts_stay_when_one_is_run_again(self):
+        plan = Plan("faq", 20, 60.0, 1.0, 0.91, 1)
+        load = Load(plan, 10, 8, 2, 0, 2, 80.0, 81.0, None, 80.0, 0, {"hits": 2})
+        tally = Tally("made up", ONCE, 1, "somebody", requests=2, course=[(2, 0, 0)])
+        admitted = blind.Admitted("made up", "general", 3, {"action": 1})
+        found = Findings(tallies=[tally], loads=[load], admitted=[admitted])
+        assert findings(json.loads(json.dumps(asdict(found)))) == found
+
+
+class TestBlind:
+    def test_published_files_are_told_apart_by_their_columns(self, tmp_path):
+        (tmp_path / "deep").mkdir()
+        (tmp_path / "deep" / "home.csv").write_text(
+            "answerid;scenario;intent;answer_annotation;answer_from_anno;answer_from_user\n"
+            '1;alarm;set;"wake me at [time : six]";"wake me at six";"Wake me at six"\n'
+            '2;alarm;set;"set an alarm for [time : six]";"set an alarm for six";""\n'
+            '3;alarm;set;"wake me at [time : ten]";"wake me at ten";"Wake me at ten"\n'
+            '4;qa;factoid;"how deep is the sea";"how deep is the sea";"How deep is the sea?"\n'
+        )
+        (tmp_path / "covid.csv").write_text(
+            "Category,Question ID,Question,Source,Answers\n"
+            "Masks,7,do masks help,somebody,yes\nMasks,7,are masks of use,somebody,yes\n"
+        )
+        sets = blind.read(tmp_path)
+        home = {one.request.text: one for one in sets[blind.ASSISTANT]}
+        six, other_six, ten = (
+            home[text].request.intent
+            for text in ("Wake me at six", "set an alarm for six", "Wake me at ten")
+        )
+        assert six == other_six != ten
+        assert home["How deep is the sea?"].kind == blind.GENERAL
+        assert len({one.request.intent for one in sets[blind.COVID]}) == 1
+        counts = {row.kind: row for row in blind.admitted("home", sets[blind.ASSISTANT])}
+        assert counts["action"].requests == 3
+        assert counts[blind.GENERAL].refused == {}
+        drawn = blind.once("home", sets[blind.ASSISTANT], seed=1, length=3)
+        assert len(drawn.requests) == 3
+
+    def test_a_folder_without_such_files_is_an_error(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no \.csv file"):
+            blind.read(tmp_path)
+
+
 @pytest.mark.slow
 def test_a_quick_run_measures_and_compares(tmp_path):
     done = subprocess.run(
@@ -155,6 +231,7 @@ def test_a_quick_run_measures_and_compares(tmp_path):
     document = json.loads(done.stdout)
     assert json.loads((tmp_path / "cache.json").read_text()) == document
     assert document["void"] is True
+    assert set(document["parts"]) == {"streams", "pairs", "latency", "load"}
 
     repeated = {(s["data"], s["kind"]): s["repeated_share"] for s in document["streams"]}
     assert len(repeated) == len(intents.SETS) * len(KINDS)

@@ -209,3 +209,31 @@ def test_lists_of_rules_are_checked() -> None:
     for wrong in ("personal", ["personal"], rule, 3):
         with pytest.raises(CacheConfigurationError, match="a list of AdmissionRule"):
             check_rules(wrong if wrong is not rule else [rule, None])
+
+
+CONSENT = [
+    "Yes", "yes please", "Yes, please do", "OK, do that", "Sure, go ahead", "Please do it",
+    "That's correct, thank you", "I confirm", "yes, the second one please", "ok sounds good",
+    "Yep, proceed!",
+]  # fmt: skip
+NO_CONSENT = [
+    "No", "No, please don't", "Yes, but what does it cost?", "Is that right?", "thanks", "",
+    "do you ship to Norway", "What should I do", "yes and where is the nearest branch", "not sure",
+    "right to withdraw", "ok how long does it take",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", CONSENT)
+def test_agreeing_is_held_back_where_the_model_can_act(text: str) -> None:
+    offered = {"history": [{"role": "assistant", "content": "Shall I cancel your order?"}]}
+    able = Scope(tenant_id="tests", model="gpt-4o", tools=[{"name": "cancel_order"}], **offered)
+    unable = Scope(tenant_id="tests", model="gpt-4o", **offered)
+    assert rule_for(text, able) is not None
+    assert BY_NAME["consent"].holds(text, able)
+    assert rule_for(text, unable) is None
+
+
+@pytest.mark.parametrize("text", NO_CONSENT)
+def test_what_says_more_than_yes_is_no_consent(text: str) -> None:
+    able = Scope(tenant_id="tests", model="gpt-4o", tools=[{"name": "cancel_order"}])
+    assert not BY_NAME["consent"].holds(text, able)

@@ -19,8 +19,9 @@ from prism.cache._calibration.drift import Alarm
 
 STREAMS = int(os.environ.get("PRISM_STREAMS", "40"))
 MUTANT_STREAMS = 30
-# Streams that may end above the target: the bound lets one look in ten be too bold.
-ALLOWED = 0.10
+# Streams that may end above the target. The bound lets one look in six be too bold, and a stream is
+# an average of looks: of 300 streams, 4 ended above it at 1 %, 3 at 3 % and 14 at 5 %.
+ALLOWED = 0.075
 # Drift is sudden and harsh here; wrong answers go on until it is noticed.
 ALLOWED_WITH_DRIFT = 0.3
 
@@ -40,22 +41,25 @@ def share_above(outcomes: Sequence[Outcome], max_error: float) -> float:
     return sum(outcome.wrong > max_error for outcome in outcomes) / len(outcomes)
 
 
-@pytest.mark.parametrize("max_error", [0.01, 0.03])
+@pytest.mark.parametrize("max_error", [0.01, 0.03, 0.05])
 def test_steady_streams_stay_under_the_target(max_error: float) -> None:
     outcomes = run(STREAMS, drifts=False, max_error=max_error)
     assert share_above(outcomes, max_error) <= ALLOWED
-    assert np.mean([outcome.wrong for outcome in outcomes]) <= 0.7 * max_error
     errors = [outcome.wrong for outcome in outcomes]
-    assert np.quantile(errors, 0.95) <= 1.1 * max_error
-    # Questions that come 25 of a kind in a row leave few independent ones to learn from.
-    assert max(errors) <= 2.5 * max_error
+    # Of 300: .44, .61 and .69.
+    assert np.mean(errors) <= 0.75 * max_error
+    # Of 300: .80, .90 and .99; of 40 it is the second or third largest.
+    assert np.quantile(errors, 0.95) <= 1.05 * max_error
+    # Questions that come 25 of a kind in a row leave few that are independent. Of 300: 1.4.
+    assert max(errors) <= 1.5 * max_error
 
 
 def test_drift_is_answered() -> None:
     outcomes = run(STREAMS, drifts=True)
     assert share_above(outcomes, 0.01) <= ALLOWED_WITH_DRIFT
-    assert np.mean([outcome.wrong for outcome in outcomes]) <= 0.01
-    assert max(outcome.wrong for outcome in outcomes) <= 0.03
+    # Of 300: a fifth above the target, the mean at .7 of it, the worst at 2.1 times.
+    assert np.mean([outcome.wrong for outcome in outcomes]) <= 0.0085
+    assert max(outcome.wrong for outcome in outcomes) <= 0.025
 
 
 def test_hits_are_gained_where_they_can_be() -> None:
@@ -93,7 +97,7 @@ def unweighted(*given: Any, **named: Any) -> tails.Tail:
 
 def test_without_importance_weights_the_target_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "tail_of", unweighted)
-    assert share_above(run(MUTANT_STREAMS, drifts=False), 0.01) > 2 * ALLOWED
+    assert share_above(run(MUTANT_STREAMS, drifts=False), 0.01) > 3 * ALLOWED
 
 
 def test_without_the_bound_the_target_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,12 @@ ADMISSION_RULES: tuple[AdmissionRule, ...] = (
         only_with="tools",
     ),
     AdmissionRule(
+        name="consent",
+        reason="it agrees to what was offered, and the model has tools to do that with",
+        matches=_late("follow_ups", "is_consent"),
+        only_with="tools",
+    ),
+    AdmissionRule(
         name="freshness",
         reason="its answer depends on when it is asked",
         matches=_late("freshness", "is_about_now"),
@@ -80,6 +86,7 @@ ADMISSION_RULES: tuple[AdmissionRule, ...] = (
         allows="exact",
     ),
 )
-"""What is not cached by default, in the order in which it is asked: actions, wishes where the model
-has tools, what changes with time, what depends on the user, what rests on an earlier turn; and what
-hits only with the very same text: open references, templates and documents."""
+"""What is not cached by default, in the order in which it is asked: actions, wishes and consent
+where the model has tools, what changes with time, what depends on the user, what rests on an
+earlier turn; and what hits only with the very same text: open references, templates and
+documents."""

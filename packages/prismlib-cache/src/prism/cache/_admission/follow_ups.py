@@ -8,9 +8,11 @@ from functools import cache
 from prism.cache._admission.phrases import phrases
 from prism.cache._admission.reading import Reading, read
 
-__all__ = ["has_open_reference", "is_follow_up"]
+__all__ = ["has_open_reference", "is_consent", "is_follow_up"]
 
 _LONGEST = 12
+# "Please do it now", and not "What should I do so that it is ...".
+_LONGEST_DO = 5
 
 _FOLLOWING = r"""
     (and|but|or) <going>\b
@@ -98,6 +100,22 @@ def _pointing() -> re.Pattern[str]:
     return phrases(_POINTING, asking=_ASKING, said=_SAID, quality=_QUALITY, pointed=_POINTED)
 
 
+# What agrees, and what may stand beside it. Of "do" it takes what is to be done.
+_ASSENT = frozenset(
+    (
+        "yes yeah yep yup sure ok okay correct exactly right absolutely definitely certainly "
+        "confirm confirmed proceed agreed agree accept accepted approve approved ahead"
+    ).split()
+)
+_QUESTIONING = frozenset("is are was am should may does".split())
+_DONE = frozenset("it that this so please them".split())
+_BESIDE = frozenset(
+    (
+        "please do does go you can could should may it that this them so is are was i am we sounds "
+        "good fine great perfect nice thanks thank the a first second last one all both of course "
+        "for me us now then with just and sir madam want would like to works my"
+    ).split()
+)
 # How a text that is matched above can begin.
 _SIGNS = frozenset(
     f"{_REPLY} {_REDO} {_AUXILIARY} and but or also so what how why when where who which really "
@@ -114,6 +132,21 @@ def is_follow_up(question: str) -> bool:
     if words is None or words[0] not in _SIGNS:
         return False
     return _following().match(" ".join(words)) is not None
+
+
+def is_consent(question: str) -> bool:
+    """Tell whether a text only agrees to what was offered: "Yes, please", "OK, do that".
+
+    It says nothing but that, so whatever comes of it comes of the offer: an order that is
+    cancelled, a table that is booked.
+    """
+    words = _few_words(read(question))
+    if words is None or words[0] in _QUESTIONING:
+        return False
+    if not _BESIDE.issuperset(word for word in words if word not in _ASSENT):
+        return False
+    agrees = not _ASSENT.isdisjoint(words)
+    return agrees or ("do" in words and not _DONE.isdisjoint(words) and len(words) <= _LONGEST_DO)
 
 
 def has_open_reference(question: str) -> bool:

@@ -11,7 +11,7 @@ import re
 from functools import cache
 
 from prism.cache._admission.phrases import phrases
-from prism.cache._admission.reading import read
+from prism.cache._admission.reading import Reading, read
 
 __all__ = ["is_about_now"]
 
@@ -117,6 +117,10 @@ _MONEY = "dollars? usd euros? eur pounds? gbp yen jpy rupees? inr chf cad aud"
 _MONTHS = frozenset(
     "january february march april may june july august september october november december".split()
 )
+_YEAR = r"(1\d|20)\d\d"
+_GIVEN_TIME = r"\b(if|when) it is (noon|midnight|(\w+ )?\d{0,2}[ap]\.?m\b|\d\d?:\d\d)"
+_ASKED_TIME = r"\b(what|the) time (is it|it is|(is it )?in)\b"
+_PRESENT = frozenset("current currently latest newest recent upcoming next".split())
 # Who a report is about, and what may stand before them: "Last Friday I ...".
 _SUBJECTS = frozenset("i we he she they it my our your someone somebody there".split())
 _FRAMES = frozenset(
@@ -217,6 +221,21 @@ def _changing() -> re.Pattern[str]:
     )
 
 
+@cache
+def _year() -> re.Pattern[str]:
+    return re.compile(_YEAR)
+
+
+@cache
+def _given_time() -> re.Pattern[str]:
+    return phrases(_GIVEN_TIME)
+
+
+@cache
+def _asked_time() -> re.Pattern[str]:
+    return phrases(_ASKED_TIME)
+
+
 def is_about_now(question: str) -> bool:
     """Tell whether the answer depends on when it is asked."""
     reading = read(question)
@@ -236,9 +255,26 @@ def is_about_now(question: str) -> bool:
             continue
         if _relative().search(text):
             return True
-        if _MONTHS.isdisjoint(clause) and _changing().search(text):
+        if not _is_dated(clause) and _changing().search(_without_given_time(reading, text)):
             return True
     return False
+
+
+def _is_dated(clause: tuple[str, ...]) -> bool:
+    """Tell whether a clause is about a time that it names, or about one that is over.
+
+    What oil cost in 1973, or when its price was raised, has one answer for good.
+    """
+    is_over = "did" in clause and _PRESENT.isdisjoint(clause)
+    is_named = any(word in _MONTHS or _year().fullmatch(word) for word in clause)
+    return is_over or is_named
+
+
+def _without_given_time(reading: Reading, text: str) -> str:
+    """Leave out the question for a time if another one is given: that is arithmetic with zones."""
+    if any(_given_time().search(" ".join(clause)) for clause in reading.clauses):
+        return _asked_time().sub("", text)
+    return text
 
 
 def _states(clause: tuple[str, ...]) -> bool:
