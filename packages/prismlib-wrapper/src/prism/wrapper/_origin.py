@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper.errors import WrapperConfigurationError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from prism.wrapper.sources.postgres._catalogue import TableFacts
 
 __all__ = [
+    "OPENERS",
+    "Opener",
     "Origin",
     "candidate_tables",
     "followed_names",
@@ -92,6 +94,32 @@ def postgres_settings(
     )
 
 
+def _open_postgres(config: WrapperConfig, patient: bool) -> Source:  # noqa: FBT001 - as `Opener` says
+    session = Session(config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
+    try:
+        if not may_replicate(session):
+            raise SourceAccessError(
+                f"role {session.role} may not read the database's stream of changes",
+                remedy=f"ALTER ROLE {identifier(session.role)} REPLICATION;",
+            )
+        tables = followed_names(session, config)
+    finally:
+        session.close()
+    return PostgresSource(postgres_settings(config, tables, patient=patient))
+
+
+Opener: TypeAlias = Callable[[WrapperConfig, bool], Source]
+"""Makes the source of a configuration; told whether to wait for ever at the first contact.
+
+It may ask the database; `SourceUnavailableError` has it called again.
+"""
+
+OPENERS: Final[Mapping[str, Opener]] = {
+    "postgresql": _open_postgres,
+}
+"""By flavor."""
+
+
 class Origin:
     """The configured source, made when it is first read: that may need the database.
 
@@ -145,28 +173,15 @@ class Origin:
 
     def _make(self) -> Source | None:
         flavor = self._config.database.flavor
-        if flavor != "postgresql":
+        opener = OPENERS.get(flavor)
+        if opener is None:
+            known = ", ".join(f'"{name}"' for name in OPENERS)
             raise WrapperConfigurationError(
-                f'[database] flavor = "{flavor}" is not in this version; it has "postgresql"'
+                f'[database] flavor = "{flavor}" is not in this version; it has {known}'
             )
-        tables = self._until_it_answers(self._tables)
-        if tables is None:
-            return None
-        return PostgresSource(postgres_settings(self._config, tables, patient=self._patient))
+        return self._until_it_answers(lambda: opener(self._config, self._patient))
 
-    def _tables(self) -> tuple[str, ...]:
-        session = Session(self._config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
-        try:
-            if not may_replicate(session):
-                raise SourceAccessError(
-                    f"role {session.role} may not read the database's stream of changes",
-                    remedy=f"ALTER ROLE {identifier(session.role)} REPLICATION;",
-                )
-            return followed_names(session, self._config)
-        finally:
-            session.close()
-
-    def _until_it_answers(self, work: Callable[[], tuple[str, ...]]) -> tuple[str, ...] | None:
+    def _until_it_answers(self, work: Callable[[], Source]) -> Source | None:
         tries = 0
         while not self._closing.is_set():
             try:

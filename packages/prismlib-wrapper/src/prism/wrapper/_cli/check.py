@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from chorus_fabric import ChorusError, TLSConfig, check_bind, read_secret
+from prism.wrapper._cli.finding import Finding, Verdict, problem
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin import candidate_tables, followed_names, postgres_settings
 from prism.wrapper._recipe import make_embedder
 from prism.wrapper._rows import RowPlan, TableRule
 from prism.wrapper.errors import WrapperConfigurationError, WrapperError
 from prism.wrapper.sources import postgres
-from prism.wrapper.sources.errors import SourceAccessError, SourceError, TableRefusedError
+from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem, schema_of
 from prism.wrapper.sources.postgres._check import Verdict as PostgresVerdict
 from prism.wrapper.sources.postgres._publication import find_tables, grants
 from prism.wrapper.sources.postgres._session import Session
 
-__all__ = ["Finding", "findings", "run_check"]
-
-Verdict: TypeAlias = Literal["ok", "note", "missing"]
+__all__ = ["DATABASES", "findings", "run_check"]
 
 _CONNECT_S = 10.0
 _MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
@@ -40,25 +38,6 @@ _VERDICTS: dict[PostgresVerdict, Verdict] = {
     PostgresVerdict.WARNING: "note",
     PostgresVerdict.PROBLEM: "missing",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        about: What.
-        verdict: `ok`; `note`, which a run survives; or `missing`, which it does not.
-        text: What was found.
-        remedy: What to do in words, if anything.
-        statements: What the database's owner runs for it, as SQL.
-    """
-
-    about: str
-    verdict: Verdict
-    text: str
-    remedy: str = ""
-    statements: str = ""
 
 
 def run_check(config: WrapperConfig, *, as_json: bool) -> int:
@@ -104,23 +83,29 @@ def findings(config: WrapperConfig) -> Iterator[Finding]:
     yield _embedder(config)
     yield _log_folder(config)
     yield from _listener(config)
-    if config.database.flavor != "postgresql":
-        yield Finding(
-            about="database",
-            verdict="missing",
-            text=f'flavor "{config.database.flavor}" is not in this version',
-            remedy='It has "postgresql"',
-        )
+    look = DATABASES.get(config.database.flavor)
+    if look is not None:
+        yield from look(config)
         return
+    known = ", ".join(f'"{name}"' for name in DATABASES)
+    yield Finding(
+        about="database",
+        verdict="missing",
+        text=f'flavor "{config.database.flavor}" is not in this version',
+        remedy=f"It has {known}",
+    )
+
+
+def _postgres(config: WrapperConfig) -> Iterator[Finding]:
     try:
         session = Session(config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
     except SourceError as error:
-        yield _problem("database", error)
+        yield problem("database", error)
         return
     try:
         yield from _database(session, config)
     except SourceError as error:
-        yield _problem("database", error)
+        yield problem("database", error)
     finally:
         session.close()
 
@@ -189,7 +174,7 @@ def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
         names = followed_names(session, config)
         settings = postgres_settings(config, names)
     except WrapperError as error:
-        yield _problem("tables", error)
+        yield problem("tables", error)
         # What else is missing is told for the tables that could be followed.
         candidates = candidate_tables(session, config.database.schemas)
         names = tuple(facts.quoted for facts in candidates if key_problem(facts) is None)
@@ -211,8 +196,8 @@ def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
 
 def _left_out(session: Session, config: WrapperConfig) -> Iterator[Finding]:
     for facts in candidate_tables(session, config.database.schemas):
-        if problem := key_problem(facts):
-            text, remedy = problem
+        if lack := key_problem(facts):
+            text, remedy = lack
             yield Finding(
                 about=facts.quoted,
                 verdict="note",
@@ -236,8 +221,8 @@ def _rules(session: Session, config: WrapperConfig, name: str) -> Iterator[Findi
         schema = schema_of(facts, [column.name for column in facts.columns], types)
     except SourceError:
         return  # told already
-    for problem in RowPlan(schema, _rule(config, facts)).problems():
-        yield Finding(about=name, verdict="missing", text=problem, remedy="Correct [[tables]]")
+    for text in RowPlan(schema, _rule(config, facts)).problems():
+        yield Finding(about=name, verdict="missing", text=text, remedy="Correct [[tables]]")
 
 
 def _rule(config: WrapperConfig, facts: TableFacts) -> TableRule:
@@ -252,10 +237,7 @@ def _rule(config: WrapperConfig, facts: TableFacts) -> TableRule:
     return TableRule()
 
 
-def _problem(about: str, error: WrapperError) -> Finding:
-    statements = ""
-    text = str(error)
-    if isinstance(error, (SourceAccessError, TableRefusedError)):
-        statements = error.remedy
-        text = text.removesuffix(f"\n{error.remedy}") if error.remedy else text
-    return Finding(about=about, verdict="missing", text=text, statements=statements)
+DATABASES: Final[Mapping[str, Callable[[WrapperConfig], Iterator[Finding]]]] = {
+    "postgresql": _postgres,
+}
+"""What looks at a database, by flavor."""
