@@ -207,6 +207,20 @@ def test_a_changefeed_that_falls_silent_is_started_anew(double: CockroachDouble)
         follower.close()
 
 
+def test_a_consumer_that_stands_still_is_no_silent_server(double: CockroachDouble) -> None:
+    run(double, "INSERT INTO items VALUES (1, 'a', 1)")
+    source = CockroachSource(settings(double, silence_s=0.2))
+    replica = Replica()
+    for event in source.events(None):
+        replica.apply(event)
+        if replica.position is not None and replica.events > 6:
+            break
+        threading.Event().wait(0.5)
+    assert source.status().reconnects == 0
+    assert len(replica.snapshots) == 1
+    source.close()
+
+
 def test_recorded_messages_over_the_wire() -> None:
     """As the manual prints them ("Changefeed Messages" and "JSON", v25.2), with marks between."""
     messages = [

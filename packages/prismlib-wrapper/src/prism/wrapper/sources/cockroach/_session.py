@@ -244,13 +244,13 @@ class FeedConnection:
 
     def __init__(self, dsn: str, *, connect_timeout_s: float) -> None:
         self._connection = _connect(dsn, connect_timeout_s=connect_timeout_s)
-        self._heard = time.monotonic()
+        self._silent_s = 0.0
         self._refusal: FeedRefusedError | None = None
 
     @property
     def silent_s(self) -> float:
-        """For how long nothing was heard."""
-        return time.monotonic() - self._heard
+        """For how long nothing came while it was waited for: a slow reader is no silent server."""
+        return self._silent_s
 
     def start(self, sql: str) -> None:
         """Send the statement. Its refusal comes from `read`."""
@@ -260,7 +260,6 @@ class FeedConnection:
             pgconn.set_single_row_mode()
         except psycopg.Error as error:
             raise explain(str(error), sqlstate=None, doing="the changefeed") from None
-        self._heard = time.monotonic()
 
     def read(self, wait_s: float) -> list[tuple[bytes | None, bytes | None, bytes | None]]:
         """Take the rows that came: table, key, value. Waits for one at most `wait_s`.
@@ -274,11 +273,13 @@ class FeedConnection:
         pgconn = self._connection.pgconn
         try:
             if pgconn.is_busy():
+                since = time.monotonic()
                 ready, _, _ = select.select([pgconn.socket], [], [], wait_s)
                 if not ready:
+                    self._silent_s += time.monotonic() - since
                     return []
                 pgconn.consume_input()
-            self._heard = time.monotonic()
+            self._silent_s = 0.0
             rows: list[tuple[bytes | None, bytes | None, bytes | None]] = []
             while not pgconn.is_busy():
                 result = pgconn.get_result()
