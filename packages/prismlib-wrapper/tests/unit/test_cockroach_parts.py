@@ -158,6 +158,12 @@ def test_what_is_no_json_is_not_repeated() -> None:
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("depth", [600, 5000])
+def test_what_is_nested_too_deep_says_so(depth: int) -> None:
+    with pytest.raises(SourceProtocolError, match="nested deeper"):
+        text_of(parse_json("[" * depth + "]" * depth), K.JSON)
+
+
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**31 - 1))
 def test_positions_read_back(wall: int, logical: int) -> None:
     position = Position(cluster="5ea83db2-0f6e", moment=Moment(wall, logical), tables="0" * 12)

@@ -52,29 +52,27 @@ def parse_json(raw: bytes | str) -> JSON:
     """Read JSON, numbers as their digits.
 
     Raises:
-        SourceProtocolError: It is no JSON. The message does not repeat it.
+        SourceProtocolError: It is no JSON, or nested too deep. The message does not repeat it.
     """
     try:
         value: JSON = _DECODER.decode(raw if isinstance(raw, str) else raw.decode())
-    except (ValueError, RecursionError):
+    except ValueError:
         raise SourceProtocolError("the changefeed sent a message that is no JSON") from None
+    except RecursionError:
+        raise _too_deep() from None
     return value
 
 
 def text_of(value: JSON, kind: ColumnKind) -> str | None:
-    """The text of one value; None for NULL."""
-    if value is None:
-        return None
-    if kind is ColumnKind.JSON:
-        return "null" if value == _JSON_NULL else _written(value)
-    # The type itself: a number is a text of its digits.
-    if isinstance(value, str):
-        return str(value)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list) and kind is ColumnKind.ARRAY:
-        return _array(value)
-    return _written(value)
+    """The text of one value; None for NULL.
+
+    Raises:
+        SourceProtocolError: A document is nested too deep.
+    """
+    try:
+        return _text_of(value, kind)
+    except RecursionError:
+        raise _too_deep() from None
 
 
 def identity(text: str, kind: ColumnKind) -> str:
@@ -96,6 +94,28 @@ def identity(text: str, kind: ColumnKind) -> str:
     fraction = digits[point:].rstrip("0")
     written = f"{whole}.{fraction}" if fraction else whole
     return written if written == "0" else match[1] + written
+
+
+def _text_of(value: JSON, kind: ColumnKind) -> str | None:
+    if value is None:
+        return None
+    if kind is ColumnKind.JSON:
+        return "null" if value == _JSON_NULL else _written(value)
+    # The type itself: a number is a text of its digits.
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list) and kind is ColumnKind.ARRAY:
+        return _array(value)
+    return _written(value)
+
+
+def _too_deep() -> SourceProtocolError:
+    return SourceProtocolError(
+        "a row holds JSON that is nested deeper than this version can read; leave its table out "
+        "with [[tables]], or store it flatter"
+    )
 
 
 def _array(items: list[JSON]) -> str:
