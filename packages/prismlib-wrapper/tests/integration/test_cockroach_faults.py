@@ -172,6 +172,21 @@ def test_columns_that_messages_lack_are_learned(double: CockroachDouble) -> None
         follower.close()
 
 
+def test_columns_that_change_while_it_is_down_begin_a_new_snapshot(double: CockroachDouble) -> None:
+    replica = Replica()
+    follower = Follower(CockroachSource(settings(double)), replica)
+    follower.wait_for(lambda: replica.position is not None, "the snapshot")
+    follower.close()
+    run(double, "ALTER TABLE items ADD COLUMN more INT8 DEFAULT 3")
+    follower = Follower(CockroachSource(settings(double)), replica)
+    try:
+        follower.wait_for(lambda: len(replica.snapshots) == 2, "a second snapshot")
+        assert "columns are others" in replica.snapshots[1]
+        follower.wait_for(lambda: is_equal(double, replica), "equal tables")
+    finally:
+        follower.close()
+
+
 def test_a_dropped_table_ends_it(double: CockroachDouble) -> None:
     follower = Follower(CockroachSource(settings(double)), Replica())
     eventually(lambda: follower.replica.position is not None, "the snapshot")

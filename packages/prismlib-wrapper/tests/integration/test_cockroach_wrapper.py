@@ -13,6 +13,7 @@ from wrapper_runs import TENANT, Wrapper, eventually
 
 from prism.ffi import DriverConfig, PrismDriverSync
 from prism.wrapper._cli.check import findings
+from prism.wrapper._cli.status import run_status
 from prism.wrapper._config import load_config
 from prism.wrapper._origin import Origin
 from prism.wrapper.errors import WrapperConfigurationError
@@ -115,6 +116,17 @@ def test_check_says_as_sql_what_is_missing(tmp_path: Path, double: CockroachDoub
     found = {finding.about: finding for finding in findings(config)}
     setting = found["kv.rangefeed.enabled"]
     assert setting.statements == "SET CLUSTER SETTING kv.rangefeed.enabled = true;"
+
+
+def test_status_speaks_of_no_slot(
+    tmp_path: Path, double: CockroachDouble, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with configured(tmp_path, double) as wrapper:
+        wrapper.wait(lambda told: told["source"]["phase"] == "stream", "the stream")
+        assert run_status(load_config(wrapper.config), as_json=False) == 0
+    shown = capsys.readouterr().out
+    assert "stream, connected" in shown
+    assert "slot" not in shown
 
 
 def test_writes_are_refused_before_the_start(tmp_path: Path, double: CockroachDouble) -> None:
