@@ -39,6 +39,7 @@ MODULES = (
     "prism.ffi",
     "prism.ffi.errors",
     "prism.wrapper.sources",
+    "prism.wrapper.sources.cockroach",
     "prism.wrapper.sources.conformance",
     "prism.wrapper.sources.errors",
     "prism.wrapper.sources.mysql",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin_mysql import open_mysql
+from prism.wrapper._origin_cockroach import open_cockroach
 from prism.wrapper.errors import WrapperConfigurationError
 from prism.wrapper.sources import Phase, Source, SourceEvent, SourceStatus, TableSchema
 from prism.wrapper.sources.errors import (
@@ -118,6 +119,7 @@ It may ask the database; `SourceUnavailableError` has it called again.
 OPENERS: Final[Mapping[str, Opener]] = {
     "postgresql": _open_postgres,
     "mysql": open_mysql,
+    "cockroachdb": open_cockroach,
 }
 """By flavor."""
 

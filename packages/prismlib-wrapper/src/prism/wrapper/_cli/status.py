@@ -33,10 +33,12 @@ def run_status(config: WrapperConfig, *, as_json: bool) -> int:
             table.add_row(name, str(told[name]))
     table.add_row("drivers", f"{told['subscribers']} connected, port {told['port']}")
     table.add_row("model", str(told["model_id"]))
+    # Only PostgreSQL has slots.
+    slot = f", slot {source['slot']} ({source['wal_status'] or 'no state known'})"
     table.add_row(
         "database",
         f"{source['phase']}, {'connected' if source['connected'] else 'not connected'}"
-        f", slot {source['slot']} ({source['wal_status'] or 'no state known'})",
+        f"{slot if source['slot'] else ''}",
     )
     if source["phase"] == "snapshot":
         table.add_row(
