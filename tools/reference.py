@@ -34,6 +34,7 @@ MODULES = (
     "prism.wrapper.sources.conformance",
     "prism.wrapper.sources.errors",
     "prism.wrapper.sources.postgres",
+    "prism.wrapper.sources.tidb",
     "prism.wrapper",
     "prism.wrapper.errors",
 )

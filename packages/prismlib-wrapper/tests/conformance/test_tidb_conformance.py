@@ -51,9 +51,8 @@ _TYPES = (
 
 class _Tidb(SourceConformance):
     encoding = "canal-json"
-    by = "http"
     partitions = 1
-    large_rows = 4000
+    large_rows = 3000
 
     @pytest.fixture(autouse=True)
     def _database(self, tmp_path: Path) -> Iterator[None]:
@@ -66,7 +65,6 @@ class _Tidb(SourceConformance):
             self._port,
             token=_TOKEN,
             encoding=self.encoding,
-            by=self.by,
             partitions=self.partitions,
         )
         yield
@@ -75,15 +73,12 @@ class _Tidb(SourceConformance):
         self.store.close()
 
     def _port(self) -> int | None:
-        if self.source is None:
-            return None
-        return self.source.port if self.by == "http" else self.source.grpc_port
+        return self.source.port if self.source is not None else None
 
     def _settings(self, tables: Sequence[str], **others: object) -> TidbSettings:
         given = {
             "dsn": self.database.dsn(),
             "listen_port": 0,
-            "grpc_port": 0 if self.by == "grpc" else None,
             "partitions": self.partitions,
             # Small, so that segments end and pushes are refused.
             "memory_bytes": 1 << 18,
@@ -119,10 +114,6 @@ class TestByCanalJson(_Tidb):
 class TestByOpenProtocolInPartitions(_Tidb):
     encoding = "open-protocol"
     partitions = 3
-
-
-class TestByGrpc(_Tidb):
-    by = "grpc"
 
 
 def test_nothing_is_left_out() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from prism.wrapper._config import WrapperConfig
+from prism.wrapper._open_tidb import open_tidb
 from prism.wrapper.errors import WrapperConfigurationError
 from prism.wrapper.sources import Phase, Source, SourceEvent, SourceStatus, TableSchema
 from prism.wrapper.sources.errors import (
@@ -145,6 +146,8 @@ class Origin:
 
     def _make(self) -> Source | None:
         flavor = self._config.database.flavor
+        if flavor == "tidb":
+            return open_tidb(self._config, self._patient)
         if flavor != "postgresql":
             raise WrapperConfigurationError(
                 f'[database] flavor = "{flavor}" is not in this version; it has "postgresql"'

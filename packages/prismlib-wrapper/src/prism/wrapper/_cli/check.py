@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chorus_fabric import ChorusError, TLSConfig, check_bind, read_secret
+from prism.wrapper._cli.check_tidb import tidb_findings
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin import candidate_tables, followed_names, postgres_settings
 from prism.wrapper._recipe import make_embedder
@@ -104,6 +105,10 @@ def findings(config: WrapperConfig) -> Iterator[Finding]:
     yield _embedder(config)
     yield _log_folder(config)
     yield from _listener(config)
+    if config.database.flavor == "tidb":
+        for lack, about, text, remedy in tidb_findings(config):
+            yield Finding(about=about, verdict=lack, text=text, remedy=remedy)
+        return
     if config.database.flavor != "postgresql":
         yield Finding(
             about="database",
