@@ -13,6 +13,7 @@ BENCHMARKS = {
     "feed": "rows from PostgreSQL into the app beside pg_recvlogical, psql and the bare embedder",
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
     "nodes": "the two-node test: users of an app, a database behind a link, stale reads counted",
+    "push": "the endpoint that TiCDC's messages are pushed to, beside json.loads alone",
     "reads": "reads at the database, by key and with pgvector, beside the replica in the app",
 }
 # One thread for every library: they read this when they are imported, so it is said before. A pool
