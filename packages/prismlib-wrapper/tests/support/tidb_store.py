@@ -209,8 +209,10 @@ class Store:
         kind: str,
         number: int,
     ) -> None:
+        # The job's timestamp is that of the beginning of the transaction that ends it.
         ts = self.now()
-        self._tables.setdefault(table, []).append(TableVersion(ts, columns, key, rows))
+        visible = self.now()
+        self._tables.setdefault(table, []).append(TableVersion(visible, columns, key, rows))
         self.commits.append(Commit(ts, statement=Statement(table, query, kind, number)))
 
     # -- what a transaction changed

@@ -31,6 +31,7 @@ INDEXES_SQL: Final = (
     "WHERE TABLE_SCHEMA IN ({schemas}) AND NON_UNIQUE = 0 "
     "ORDER BY TABLE_SCHEMA, TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
 )
+_MEMBER: Final = re.compile(r"'((?:[^']|'')*)'")
 _BASE: Final = re.compile(r"[a-z0-9_]+")
 _LENGTHENED: Final = frozenset(("char", "varchar", "tinytext", "text", "mediumtext", "longtext"))
 _TEXTS: Final = _LENGTHENED | {"enum", "set"}
@@ -57,6 +58,11 @@ class ColumnFacts:
         """The type without what follows it: `bigint`."""
         match = _BASE.match(self.type_name.lower())
         return match[0] if match else ""
+
+    @property
+    def members(self) -> list[str]:
+        """The names of an ENUM or SET, in the order of their numbers."""
+        return [found.replace("''", "'") for found in _MEMBER.findall(self.type_name)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +197,14 @@ def rift(before: TableFacts, after: TableFacts | None) -> str | None:
 def _is_rewritten(before: ColumnFacts, after: ColumnFacts) -> bool:
     if before.type_name == after.type_name:
         return False
+    if before.base != after.base:
+        return True
+    if before.base in ("enum", "set"):
+        # Members that came at the end leave the numbers of the others as they were.
+        known, now = before.members, after.members
+        return now[: len(known)] != known
     # A longer text holds the same texts.
-    return not (before.base in _LENGTHENED and before.base == after.base)
+    return before.base not in _LENGTHENED
 
 
 def _key(

@@ -118,6 +118,12 @@ class Session:
             raise SourceProtocolError("the server gave no @@tidb_current_ts: is it a TiDB?")
         return ts
 
+    def now(self) -> int:
+        """The cluster's present timestamp."""
+        ts = self.begin_snapshot()
+        self.end_snapshot()
+        return ts
+
     def end_snapshot(self) -> None:
         """End what `begin_snapshot` began."""
         self.execute("ROLLBACK")

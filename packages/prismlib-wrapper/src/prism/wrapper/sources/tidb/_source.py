@@ -63,6 +63,7 @@ __all__ = ["TidbSource"]
 _LOG: Final = logging.getLogger("prism.wrapper")
 _FIRST_BACKOFF_S: Final = 0.1
 _WAIT_S: Final = 0.5
+_SETTLED: Final = 1000 << 18  # a second, as a difference of timestamps
 _T = TypeVar("_T")
 
 
@@ -404,16 +405,23 @@ class TidbSource:
         if affected is not None:
             if affected:
                 raise _Stale(affected)
-            self._look(ddl.ts)
+            self._look(ddl.ts, settle=_SETTLED)
 
-    def _look(self, ts: int) -> None:
+    def _look(self, ts: int, *, settle: int = 0) -> None:
         """Take the tables as they were at a moment.
+
+        Args:
+            ts: The moment.
+            settle: How much later to look, if that has come already. A statement's timestamp is
+                that of the beginning of the transaction which made it visible, so at that very
+                moment the tables are the old ones. If a later statement is seen as well, the rows
+                between the two do not fit and are looked at on their own.
 
         Raises:
             _Stale: Rows that were told are not right any more, or may not be.
         """
         try:
-            found = self._ask(lambda session: session.tables(self._schemas, ts=ts))
+            found = self._ask(lambda session: self._tables_at(session, ts, settle))
         except SourceProtocolError as error:
             raise _Stale(f"the tables as they were at {ts} cannot be read: {error}") from None
         fresh: dict[str, TableFacts] = {}
@@ -427,6 +435,10 @@ class TidbSource:
             self._adopt(fresh)
             confirmed = self._confirmed
             self._grounds.keep(ts, fresh, confirmed=confirmed.ts if confirmed else 0)
+
+    def _tables_at(self, session: Session, ts: int, settle: int) -> dict[str, TableFacts]:
+        at = min(ts + settle, session.now()) if settle else ts
+        return session.tables(self._schemas, ts=at)
 
     def _say(self, schema: TableSchema) -> Iterator[SourceEvent]:
         if self._said.get(schema.table) != schema:

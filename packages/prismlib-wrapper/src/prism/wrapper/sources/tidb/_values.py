@@ -31,7 +31,6 @@ _Read: TypeAlias = Callable[[str | bytes], str]
 
 _WHOLE: Final = frozenset(("tinyint", "smallint", "mediumint", "int", "integer", "bigint", "year"))
 _BYTES: Final = frozenset(("binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"))
-_MEMBER: Final = re.compile(r"'((?:[^']|'')*)'")
 _SIZE: Final = re.compile(r"\((\d+)\)")
 # Beyond, digits are shorter with an exponent, as the database writes them too.
 _PLAIN_FLOAT: Final = 1e15
@@ -128,8 +127,7 @@ def reader(column: ColumnFacts, *, told: bool) -> _Read:
         width = int(size[1]) if size else 0
         return lambda value: "\\x" + _raw(value).ljust(width, b"\0").hex()
     if base in ("enum", "set") and told:
-        members = [found.replace("''", "'") for found in _MEMBER.findall(column.type_name)]
-        return _enum(members) if base == "enum" else _set(members)
+        return _enum(column.members) if base == "enum" else _set(column.members)
     return _str
 
 
