@@ -5,8 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,14 @@ from tidb_store import Store
 from wrapper_runs import TENANT, Replica, Wrapper, eventually, free_port
 
 from prism.wrapper.sources import SourceConfigurationError
-from prism.wrapper.sources.tidb import TidbSettings
+from prism.wrapper.sources.conformance import Follower
+from prism.wrapper.sources.conformance import Replica as Rows
+from prism.wrapper.sources.tidb import TidbSettings, TidbSource
 from prism.wrapper.sources.tidb._endpoint import Endpoint, check_endpoint
+from prism.wrapper.sources.tidb._forward import Forwarder
 from prism.wrapper.sources.tidb._intake import Intake
 from prism.wrapper.sources.tidb._spool import PushSpool, Record, SpoolDamagedError
+from prism.wrapper.sources.tidb._storage import StorageFolder
 from prism.wrapper.v1 import push_pb2, push_pb2_grpc
 
 _TOKEN = "a-token-of-the-tests"  # noqa: S105
@@ -359,5 +366,85 @@ def test_a_wrapper_that_is_killed_loses_nothing(tmp_path: Path) -> None:
         assert database.password not in wrapper.said
     finally:
         ticdc.close()
+        database.close()
+        store.close()
+
+
+# -- TLS, and a database that goes away
+
+
+def test_both_ports_and_the_forwarder_speak_tls(tmp_path: Path) -> None:
+    for command in (
+        ["ca", "init", str(tmp_path / "ca")],
+        ["issue", "--tenant", "t", "--node", "db-1", "--ca", str(tmp_path / "ca"), "--out",
+         str(tmp_path), "--host", "localhost"],
+    ):  # fmt: skip
+        subprocess.run(
+            [sys.executable, "-m", "chorus_fabric", *command], check=True, capture_output=True
+        )
+    authority = tmp_path / "ca.pem"
+    push = Push(tmp_path / "spool", certificate=tmp_path / "node.pem", key=tmp_path / "node.key")
+    cdc = tmp_path / "cdc"
+    cdc.mkdir()
+    (cdc / "metadata").write_text('{"checkpoint-ts": 70}')
+    try:
+        push.intake.begin_anew()
+        folder = StorageFolder(cdc, tmp_path / "state", batch_bytes=1 << 16)
+        url = f"https://localhost:{push.endpoint.port}"
+        with closing(Forwarder(folder, url=url, token=_TOKEN, authority=authority)) as forwarder:
+            forwarder.push_once()
+        assert push.intake.mark == 70
+        trusted = grpc.ssl_channel_credentials(authority.read_bytes())
+        place = f"localhost:{push.endpoint.grpc_port}"
+        with grpc.secure_channel(place, trusted) as channel:
+            stub = push_pb2_grpc.PushServiceStub(channel)
+            request = push_pb2.PushRequest(
+                encoding=push_pb2.ENCODING_CANAL_JSON, body=_row(80) + b"\n" + _mark(90)
+            )
+            metadata = [("authorization", f"Bearer {_TOKEN}")]
+            assert stub.Push(request, metadata=metadata, timeout=20).events == 2
+        # Who speaks plain text to it gets nothing.
+        with pytest.raises((OSError, http.client.HTTPException)):
+            push.send(_mark(99))
+        assert push.intake.mark == 90
+    finally:
+        push.close()
+
+
+def test_a_database_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    store = Store()
+    database = TidbDouble(store)
+    store.execute(["CREATE TABLE items (id INTEGER PRIMARY KEY, name VARCHAR(40))"])
+    store.execute([f"INSERT INTO items VALUES ({i}, 'name {i}')" for i in range(500)])
+    source = TidbSource(
+        TidbSettings(
+            dsn=database.dsn(), spool=tmp_path / "spool", token=_TOKEN, listen_port=0, part_rows=10
+        )
+    )
+    replica = Rows()
+    cuts = [3, 20]
+
+    def cut_now(event: object) -> str | None:
+        if cuts and replica.events >= cuts[0]:
+            cuts.pop(0)
+            database.cut()
+        return Rows.apply(replica, event)  # type: ignore[arg-type]
+
+    replica.apply = cut_now  # type: ignore[method-assign,assignment]
+    follower = Follower(source, replica)
+    ticdc = TicdcDouble(store, lambda: source.port, token=_TOKEN, encoding="canal-json")
+    try:
+        follower.wait_for(lambda: replica.position is not None, "the snapshot")
+        database.cut()
+        store.execute(["ALTER TABLE items ADD COLUMN stock INTEGER"])
+        store.execute(["UPDATE items SET stock = 1"])
+        follower.wait_for(
+            lambda: replica.rows.get("items") == store.read("items"), "the replica is the table"
+        )
+        assert source.status().reconnects >= 1
+        assert any("interrupted" in reason for reason in replica.snapshots)
+    finally:
+        ticdc.close()
+        follower.close()
         database.close()
         store.close()
