@@ -21,54 +21,40 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from prism.wrapper.sources._events import (
-    Changes,
     Committed,
-    SchemaChanged,
     SnapshotDone,
     SnapshotRows,
     SnapshotStarted,
     SourceEvent,
 )
 from prism.wrapper.sources._protocol import Phase, SourceStatus
-from prism.wrapper.sources._types import Change, Op, TableId, TableSchema
+from prism.wrapper.sources._types import TableSchema
 from prism.wrapper.sources.errors import (
     SourceClosedError,
     SourceConfigurationError,
-    SourceProtocolError,
     SourceUnavailableError,
 )
-from prism.wrapper.sources.tidb._catalogue import TableFacts, rift
+from prism.wrapper.sources.tidb._catalogue import TableFacts
 from prism.wrapper.sources.tidb._endpoint import Endpoint
-from prism.wrapper.sources.tidb._follow import chosen, concerns, follow
+from prism.wrapper.sources.tidb._follow import chosen, follow
 from prism.wrapper.sources.tidb._ground import Grounds
 from prism.wrapper.sources.tidb._intake import Intake
 from prism.wrapper.sources.tidb._keys import fetch_rows
 from prism.wrapper.sources.tidb._messages import (
-    DdlEvent,
-    DdlKind,
-    MessageError,
-    RawRow,
-    RowEvent,
     committed_ns,
 )
 from prism.wrapper.sources.tidb._position import Position, tables_digest
-from prism.wrapper.sources.tidb._sequencer import Transaction
 from prism.wrapper.sources.tidb._session import Session
 from prism.wrapper.sources.tidb._settings import TidbSettings, parse_dsn
 from prism.wrapper.sources.tidb._spool import SpoolDamagedError
-from prism.wrapper.sources.tidb._values import Texts
+from prism.wrapper.sources.tidb._teller import StaleError, Teller
 
 __all__ = ["TidbSource"]
 
 _LOG: Final = logging.getLogger("prism.wrapper")
 _FIRST_BACKOFF_S: Final = 0.1
 _WAIT_S: Final = 0.5
-_SETTLED: Final = 1000 << 18  # a second, as a difference of timestamps
 _T = TypeVar("_T")
-
-
-class _Stale(Exception):  # noqa: N818  # not an error: the way out of a stream that lost its ground
-    """The stream cannot go on; a new snapshot is needed. The text says why."""
 
 
 class TidbSource:
@@ -95,9 +81,8 @@ class TidbSource:
         self._grounds = Grounds(settings.spool)
         self._schemas: tuple[str, ...] = ()
         self._digest = ""
-        self._tables: dict[str, TableFacts] = {}
-        self._texts: dict[str, Texts] = {}
-        self._said: dict[TableId, TableSchema] = {}
+        self._tables: Mapping[str, TableFacts] = {}
+        self._teller = self._new_teller()
         self._told: Position | None = None
         self._confirmed: Position | None = None
         self._status = SourceStatus(phase=Phase.WAITING, connected=False)
@@ -126,7 +111,7 @@ class TidbSource:
             raise RuntimeError("events() of this source is already being read")
         try:
             self._told = self._confirmed = told
-            self._said = {}
+            self._teller = self._new_teller()
             yield from self._run(told)
         except SourceClosedError:
             pass
@@ -202,6 +187,9 @@ class TidbSource:
                 self._side_session = None
         self._note(phase=Phase.CLOSED, connected=False)
 
+    def _new_teller(self) -> Teller:
+        return Teller(part_rows=self._settings.part_rows, look=self._look, changed=self._altered)
+
     # -- the walk
 
     def _run(self, told: Position | None) -> Iterator[SourceEvent]:
@@ -227,7 +215,7 @@ class TidbSource:
                 yield from self._snapshot(intake, wanted, why)
             try:
                 yield from self._stream(intake)
-            except _Stale as stale:
+            except StaleError as stale:
                 why = str(stale)
                 self._told = None
             else:
@@ -249,7 +237,7 @@ class TidbSource:
             intake.resume(told.ts)
         except SpoolDamagedError as error:
             return f"the push spool is damaged: {error}"
-        self._adopt(tables)
+        self._teller.adopt(tables)
         return None
 
     def _followed(self, session: Session, wanted: Sequence[str]) -> dict[str, TableFacts]:
@@ -304,22 +292,20 @@ class TidbSource:
                 _LOG.warning("tidb: %s", text)
 
     def _copy(self, session: Session, wanted: Sequence[str], why: str) -> Iterator[SourceEvent]:
-        tables = self._followed(session, wanted)
+        tables = self._tables = self._followed(session, wanted)
         self._digest = tables_digest(tables)
-        self._adopt(tables)
+        schemas = self._teller.adopt(tables)
+        self._teller.say_all()
         estimates = session.rows_estimate(self._schemas)
         total = sum(estimates.get(name, 0) for name in tables)
-        schemas = {name: facts.told() for name, facts in tables.items()}
-        self._said = {schema.table: schema for schema in schemas.values()}
         self._note(snapshot_total_estimate=total)
-        yield SnapshotStarted(tables=tuple(schemas.values()), reason=why)
+        yield SnapshotStarted(tables=schemas, reason=why)
         done = 0
         for name, facts in tables.items():
-            schema, texts = schemas[name], self._texts[name]
             sql = f"SELECT {facts.column_list} FROM {facts.quoted}"  # noqa: S608 - names are quoted
             for rows in session.stream(sql, at_once=self._settings.part_rows):
                 self._stop_if_closing()
-                changes = [self._upsert(schema, texts.of_answer(row)) for row in rows]
+                changes = self._teller.rows(name, rows)
                 done += len(changes)
                 self._note(snapshot_rows=done)
                 yield SnapshotRows(
@@ -335,11 +321,11 @@ class TidbSource:
             if intake.gap is not None:
                 why = intake.gap
                 intake.begin_anew()
-                raise _Stale(why)
+                raise StaleError(why)
             transactions, floor = intake.take(limit_bytes=limit, timeout_s=_WAIT_S)
             for transaction in transactions:
                 self._stop_if_closing()
-                yield from self._tell(transaction)
+                yield from self._teller.tell(transaction)
                 yield self._committed(transaction.ts + 1)
             if self._told is None or floor > self._told.ts:
                 yield self._committed(floor)
@@ -352,123 +338,18 @@ class TidbSource:
         self._note(lag_s=max(0.0, time.time() - at / 1e9))
         return Committed(position=str(self._told), committed_ns=at)
 
-    def _tell(self, transaction: Transaction) -> Iterator[SourceEvent]:
-        for ddl in transaction.ddl:
-            yield from self._statement(ddl)
-        deletes: list[Change] = []
-        upserts: list[Change] = []
-        for event in transaction.deletes:
-            if (place := self._place(event, event.before)) is not None:
-                schema, texts = place
-                deletes.append(self._change(Op.DELETE, schema, texts, event.before or {}))
-        for event in transaction.upserts:
-            after = event.after
-            if after is None or (place := self._place(event, after)) is None:
-                continue
-            schema, texts = place
-            if event.before:
-                gone = self._change(Op.DELETE, schema, texts, event.before)
-                if gone.key != self._key(schema, texts, after):
-                    deletes.append(gone)
-            upserts.append(self._change(Op.UPSERT, schema, texts, after))
-        # A row may come to a key that another left: see `_sequencer`.
-        changes = deletes + upserts
-        for schema in {change.schema.table: change.schema for change in changes}.values():
-            yield from self._say(schema)
-        for first in range(0, len(changes), self._settings.part_rows):
-            yield Changes(changes=changes[first : first + self._settings.part_rows])
+    def _look(self, ts: int, settle: int) -> Mapping[str, TableFacts]:
+        """The tables as they were at a timestamp, or so much later if that has come already."""
 
-    def _place(self, event: RowEvent, row: RawRow | None) -> tuple[TableSchema, Texts] | None:
-        """The schema and texts for a row, or None if its table is not followed."""
-        name = f"{event.schema}.{event.table}"
-        if name not in self._tables:
-            return None
-        if row is not None and event.after is not None and not self._texts[name].fits(row):
-            # A statement whose message is still to come, or never will: ask for its table then.
-            self._look(event.ts)
-            if not self._texts[name].fits(row):
-                raise SourceProtocolError(
-                    f"{name}: TiCDC sends other columns than the table has. Remove column "
-                    "selectors from the changefeed, or name another database in dsn"
-                )
-        return self._tables[name].told(), self._texts[name]
+        def tables(session: Session) -> dict[str, TableFacts]:
+            at = min(ts + settle, session.now()) if settle else ts
+            return session.tables(self._schemas, ts=at)
 
-    def _statement(self, ddl: DdlEvent) -> Iterator[SourceEvent]:
-        name = f"{ddl.schema}.{ddl.table}"
-        if ddl.kind is DdlKind.TRUNCATE:
-            if name in self._tables:
-                schema = self._tables[name].told()
-                yield from self._say(schema)
-                yield Changes(changes=[Change(Op.TRUNCATE, schema)])
-            return
-        affected = concerns(ddl, self._tables)
-        if affected is not None:
-            if affected:
-                raise _Stale(affected)
-            self._look(ddl.ts, settle=_SETTLED)
+        return self._ask(tables)
 
-    def _look(self, ts: int, *, settle: int = 0) -> None:
-        """Take the tables as they were at a moment.
-
-        Args:
-            ts: The moment.
-            settle: How much later to look, if that has come already. A statement's timestamp is
-                that of the beginning of the transaction which made it visible, so at that very
-                moment the tables are the old ones. If a later statement is seen as well, the rows
-                between the two do not fit and are looked at on their own.
-
-        Raises:
-            _Stale: Rows that were told are not right any more, or may not be.
-        """
-        try:
-            found = self._ask(lambda session: self._tables_at(session, ts, settle))
-        except SourceProtocolError as error:
-            raise _Stale(f"the tables as they were at {ts} cannot be read: {error}") from None
-        fresh: dict[str, TableFacts] = {}
-        for name, before in self._tables.items():
-            after = found.get(name)
-            why = rift(before, after)
-            if why is not None or after is None:
-                raise _Stale(why or f"{name} is gone")
-            fresh[name] = after
-        if fresh != self._tables:
-            self._adopt(fresh)
-            confirmed = self._confirmed
-            self._grounds.keep(ts, fresh, confirmed=confirmed.ts if confirmed else 0)
-
-    def _tables_at(self, session: Session, ts: int, settle: int) -> dict[str, TableFacts]:
-        at = min(ts + settle, session.now()) if settle else ts
-        return session.tables(self._schemas, ts=at)
-
-    def _say(self, schema: TableSchema) -> Iterator[SourceEvent]:
-        if self._said.get(schema.table) != schema:
-            self._said[schema.table] = schema
-            yield SchemaChanged(schema=schema)
-
-    def _change(self, op: Op, schema: TableSchema, texts: Texts, row: RawRow) -> Change:
-        key = self._key(schema, texts, row)
-        if op is Op.DELETE:
-            return Change(op, schema, key)
-        try:
-            return Change(op, schema, key, texts.values(row))
-        except MessageError as error:
-            raise SourceProtocolError(str(error)) from None
-
-    @staticmethod
-    def _key(schema: TableSchema, texts: Texts, row: RawRow) -> tuple[str, ...]:
-        try:
-            return texts.key(row)
-        except MessageError as error:
-            raise SourceProtocolError(f"{schema.table}: {error}") from None
-
-    @staticmethod
-    def _upsert(schema: TableSchema, values: tuple[str | None, ...]) -> Change:
-        key = tuple(text for i in schema.key if (text := values[i]) is not None)
-        return Change(Op.UPSERT, schema, key, values)
-
-    def _adopt(self, tables: Mapping[str, TableFacts]) -> None:
-        self._tables = dict(tables)
-        self._texts = {name: Texts(facts) for name, facts in tables.items()}
+    def _altered(self, ts: int, tables: Mapping[str, TableFacts]) -> None:
+        confirmed = self._confirmed
+        self._grounds.keep(ts, tables, confirmed=confirmed.ts if confirmed else 0)
 
     # -- the database
 
