@@ -16,6 +16,7 @@ BENCHMARKS = {
     "mesh": "a word to all peers of a mesh and back, beside raw TCP",
     "nodes": "the two-node test: users of an app, a database behind a link, stale reads counted",
     "sensitivity": "how much the figures of prism.cache hang on each of its constants",
+    "push": "the endpoint that TiCDC's messages are pushed to, beside json.loads alone",
     "reads": "reads at the database, by key and with pgvector, beside the replica in the app",
 }
 # One thread for every library: they read this when they are imported, so it is said before. A pool

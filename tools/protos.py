@@ -26,7 +26,11 @@ from google.protobuf import descriptor_pb2
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-TARGET = ROOT / "packages" / "chorus-fabric" / "src"
+TARGETS = {
+    "chorus_fabric": ROOT / "packages" / "chorus-fabric" / "src",
+    "prism/wrapper": ROOT / "packages" / "prismlib-wrapper" / "src",
+}
+"""Where the code of the files below a folder of `protos/` is."""
 
 _VERSIONED = re.compile(r"[a-z_]+(\.[a-z_]+)*\.v[1-9][0-9]*")
 _PASCAL = re.compile(r"([A-Z][a-z0-9]+)+")
@@ -43,6 +47,22 @@ def sources() -> list[Path]:
     return sorted(PROTOS.rglob("*.proto"))
 
 
+def home(path: Path) -> Path:
+    """The source folder of the distribution that holds a generated file."""
+    return next(root for top, root in TARGETS.items() if path.is_relative_to(top))
+
+
+def write() -> None:
+    """Make the committed code anew."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder)
+        generate(fresh)
+        for path in _files(fresh):
+            committed = home(path.relative_to(fresh)) / path.relative_to(fresh)
+            committed.parent.mkdir(parents=True, exist_ok=True)
+            committed.write_bytes(path.read_bytes())
+
+
 def generate(target: Path) -> None:
     """Make the code of all files below a folder."""
     _protoc(
@@ -57,18 +77,16 @@ def generate(target: Path) -> None:
         )
 
 
-def stale(target: Path = TARGET) -> list[str]:
-    """Name the committed files that are not what the protos give."""
+def stale(target: Path | None = None) -> list[str]:
+    """Name the committed files, or those of one folder, that are not what the protos give."""
     with tempfile.TemporaryDirectory() as folder:
         fresh = Path(folder)
         generate(fresh)
         made = {path.relative_to(fresh): path.read_bytes() for path in _files(fresh)}
-    packages = {path.parent for path in made}
-    there = {
-        path.relative_to(target): path.read_bytes()
-        for package in packages
-        for path in _files(target / package)
-    }
+    there: dict[Path, bytes] = {}
+    for package in {path.parent for path in made}:
+        root = target or home(package)
+        there |= {path.relative_to(root): path.read_bytes() for path in _files(root / package)}
     return [str(path) for path in sorted(made.keys() | there) if made.get(path) != there.get(path)]
 
 
@@ -162,7 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("command", choices=["write", "check"])
     if parser.parse_args().command == "write":
-        generate(TARGET)
+        write()
         return 0
     wrong = problems()
     wrong += [f"{path} is not what protos/ gives: hatch run lint:protos-write" for path in stale()]

@@ -44,6 +44,7 @@ MODULES = (
     "prism.wrapper.sources.errors",
     "prism.wrapper.sources.mysql",
     "prism.wrapper.sources.postgres",
+    "prism.wrapper.sources.tidb",
     "prism.wrapper",
     "prism.wrapper.errors",
 )

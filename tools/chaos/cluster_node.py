@@ -15,7 +15,6 @@ import time
 from typing import Any
 
 from chorus_fabric.mesh import CHORUSFabric, FabricConfig
-
 from prism.cluster import ClusterNode, NotGreenError
 
 _WRITE_EVERY_S = 0.002

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from chorus_fabric.mesh import CHORUSFabric
 
+from chorus_fabric.mesh import CHORUSFabric
 from prism.cluster.cache import ClusterCache
 
 NAMES = ("node-1", "node-2", "node-3")

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
-from chorus_fabric.mesh import CHORUSFabric, SimulatedNetwork
 
+from chorus_fabric.mesh import CHORUSFabric, SimulatedNetwork
 from prism.cluster import ClusterClosedError, ClusterConfigurationError
 from prism.cluster.cache import ClusterCache
 

@@ -6,8 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from chorus_fabric.mesh import CHORUSFabric, SimulatedNetwork
 
+from chorus_fabric.mesh import CHORUSFabric, SimulatedNetwork
 from prism.cluster import (
     ClusterConfigurationError,
     ClusterNode,

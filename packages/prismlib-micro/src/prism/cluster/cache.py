@@ -16,9 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from chorus_fabric.mesh import FrameKind
-
 from chorus_fabric import ChorusError
+from chorus_fabric.mesh import FrameKind
 from prism.cache import PrismCache, ScopedCache
 from prism.cluster._clock import Stamp
 from prism.cluster._flight_table import FlightTable, owner_of
@@ -47,8 +46,8 @@ from prism.cluster.errors import (
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from chorus_fabric.mesh import CHORUSFabric, MeshMessage, PeerStatus
 
+    from chorus_fabric.mesh import CHORUSFabric, MeshMessage, PeerStatus
     from prismresonance.embed import Embedder
 
 __all__ = ["ClusterCache", "ClusterMetrics", "Compressor"]

@@ -15,7 +15,6 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Self
 
 from chorus_fabric.mesh import FrameKind
-
 from prism.cluster._lease import Lease
 from prism.cluster._lease_config import LeaseConfig
 from prism.cluster._lease_messages import NO_GRANT, Became, Effect, Role, Send, decode, encode

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from prism.wrapper._config import WrapperConfig
-from prism.wrapper._origin_mysql import open_mysql
+from prism.wrapper._open_tidb import open_tidb
 from prism.wrapper._origin_cockroach import open_cockroach
+from prism.wrapper._origin_mysql import open_mysql
 from prism.wrapper.errors import WrapperConfigurationError
 from prism.wrapper.sources import Phase, Source, SourceEvent, SourceStatus, TableSchema
 from prism.wrapper.sources.errors import (
@@ -120,6 +121,7 @@ OPENERS: Final[Mapping[str, Opener]] = {
     "postgresql": _open_postgres,
     "mysql": open_mysql,
     "cockroachdb": open_cockroach,
+    "tidb": open_tidb,
 }
 """By flavor."""
 

@@ -16,8 +16,9 @@ from rich.console import Console
 from rich.table import Table
 
 from chorus_fabric import ChorusError, TLSConfig, check_bind, read_secret
-from prism.wrapper._cli.check_mysql import mysql_findings
 from prism.wrapper._cli.check_cockroach import look_at_cockroach
+from prism.wrapper._cli.check_mysql import mysql_findings
+from prism.wrapper._cli.check_tidb import tidb_findings
 from prism.wrapper._cli.finding import Finding, Verdict, problem
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin import candidate_tables, followed_names, postgres_settings
@@ -243,5 +244,6 @@ DATABASES: Final[Mapping[str, Callable[[WrapperConfig], Iterator[Finding]]]] = {
     "postgresql": _postgres,
     "mysql": mysql_findings,
     "cockroachdb": look_at_cockroach,
+    "tidb": tidb_findings,
 }
 """What looks at a database, by flavor."""

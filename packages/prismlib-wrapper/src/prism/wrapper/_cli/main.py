@@ -14,6 +14,7 @@ import signal
 import sys
 import types
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from prism.wrapper._cli.logs import configure_logs
 from prism.wrapper._config import WrapperConfig, load_config
@@ -150,7 +151,38 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--rows", type=int, default=2000, help="products at the start (2000)")
     demo.add_argument("--seconds", type=float, default=0, help="end by itself after so long")
     demo.set_defaults(command=_demo)
+    _add_forward(commands)
     return parser
+
+
+def _add_forward(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    forward = commands.add_parser(
+        "tidb-forward",
+        help="push what TiCDC's storage sink writes to a wrapper of a TiDB",
+        description="TiCDC pushes to no HTTP endpoint by itself. Give its changefeed a storage "
+        "sink (file:///mnt/cdc?protocol=canal-json&enable-tidb-extension=true) and run this. "
+        "What was not acknowledged is pushed again, also after a crash.",
+    )
+    forward.add_argument("folder", type=Path, help="the folder of the sink-uri")
+    forward.add_argument(
+        "--url",
+        default="http://127.0.0.1:50061",
+        help="the wrapper's endpoint (%(default)s); beyond this machine https",
+    )
+    forward.add_argument(
+        "--token-file", type=Path, required=True, help="file with the token of [push]"
+    )
+    forward.add_argument(
+        "--state", type=Path, help="file that remembers what was pushed (FOLDER.forwarded)"
+    )
+    forward.add_argument(
+        "--authority", type=Path, help="certificate of the authority that signed the wrapper's"
+    )
+    forward.add_argument(
+        "--every", type=float, default=1.0, metavar="SECONDS", help="how often to look (1)"
+    )
+    forward.add_argument("--once", action="store_true", help="push what is there now, and end")
+    forward.set_defaults(command=_forward)
 
 
 def _add_config(
@@ -210,6 +242,21 @@ def _slots(given: argparse.Namespace) -> int:
     from prism.wrapper._cli.slots import run_slots
 
     return run_slots(_config(given), drop=given.drop, ask=not given.yes, as_json=given.json)
+
+
+def _forward(given: argparse.Namespace) -> int:
+    from prism.wrapper._cli.tidb_forward import run_forward
+
+    configure_logs(verbose=given.verbose, secret=None)
+    return run_forward(
+        folder=given.folder,
+        url=given.url,
+        token_file=given.token_file,
+        state=given.state,
+        authority=given.authority,
+        every_s=given.every,
+        once=given.once,
+    )
 
 
 def _demo(given: argparse.Namespace) -> int:

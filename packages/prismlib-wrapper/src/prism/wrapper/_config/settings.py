@@ -16,6 +16,7 @@ __all__ = [
     "DatabaseSettings",
     "Flavor",
     "LogSettings",
+    "PushSettings",
     "TableSettings",
     "VectorSettings",
     "Wire",
@@ -155,6 +156,37 @@ class WriteSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PushSettings:
+    """Where a TiDB's changes are pushed to; for no other database.
+
+    Attributes:
+        listen_host: Address of the endpoint. Beyond loopback `[chorus]` needs its certificate.
+        listen_port: Its HTTP port.
+        grpc_port: Its gRPC port; None for no gRPC.
+        token_file: File with the token that pushers show, 16 characters or more.
+        token_env: Name of an environment variable with it instead.
+        partitions: How many partitions of the changefeed push, numbered from 0.
+        time_zone: That of TiCDC (`cdc server --tz`), which writes TIMESTAMP columns in it.
+        spool: Folder for what was acknowledged; None for `<log path>.push`.
+        memory_bytes: Beyond, pushes are answered 429 while rows wait for the change log.
+        window_bytes: The most that may come between two resolved marks.
+        batch_bytes: The longest push that is taken.
+    """
+
+    listen_host: str = "127.0.0.1"
+    listen_port: int = 50061
+    grpc_port: int | None = None
+    token_file: Path | None = None
+    token_env: str = ""
+    partitions: int = 1
+    time_zone: str = "+00:00"
+    spool: Path | None = None
+    memory_bytes: int = 64 << 20
+    window_bytes: int = 1 << 30
+    batch_bytes: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WrapperConfig:
     """All of it. Its `repr` holds no secret."""
 
@@ -164,6 +196,7 @@ class WrapperConfig:
     vectors: VectorSettings = field(default_factory=VectorSettings)
     log: LogSettings = field(default_factory=LogSettings)
     write: WriteSettings = field(default_factory=WriteSettings)
+    push: PushSettings = field(default_factory=PushSettings)
 
     @property
     def log_path(self) -> Path:

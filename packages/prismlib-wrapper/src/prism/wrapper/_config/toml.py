@@ -23,6 +23,7 @@ from prism.wrapper._config.settings import (
     Flavor,
     LogSettings,
     Plugin,
+    PushSettings,
     TableSettings,
     VectorSettings,
     Wire,
@@ -34,7 +35,7 @@ from prism.wrapper.errors import WrapperConfigurationError
 __all__ = ["load_config", "parse_config"]
 
 _PREFIX = "PRISM_WRAPPER__"
-_SECTIONS = ("database", "chorus", "tables", "vectors", "log", "write")
+_SECTIONS = ("database", "chorus", "tables", "vectors", "log", "write", "push")
 _SMALLEST = "It needs [database] with flavor and dsn, and [chorus] with tenant_id."
 _T = TypeVar("_T")
 
@@ -111,6 +112,7 @@ def _config(
     vectors = _Section(tree, "vectors", problems)
     log = _Section(tree, "log", problems)
     write = _Section(tree, "write", problems)
+    push = _Section(tree, "push", problems)
     flavor = database.choice("flavor", get_args(Flavor), required=True)
     dsn = _dsn(database, environment)
     built: dict[str, dict[str, object]] = {
@@ -146,6 +148,19 @@ def _config(
             "tables": write.names("tables"),
             "timeout_s": write.number("timeout_s", 0.1, 600),
         },
+        "push": {
+            "listen_host": push.text("listen_host"),
+            "listen_port": push.whole("listen_port", 0, 65535),
+            "grpc_port": push.whole("grpc_port", 0, 65535),
+            "token_file": push.path("token_file"),
+            "token_env": push.text("token_env"),
+            "partitions": push.whole("partitions", 1, 1024),
+            "time_zone": push.text("time_zone"),
+            "spool": push.path("spool"),
+            "memory_bytes": push.whole("memory_bytes", 1 << 16, 1 << 40),
+            "window_bytes": push.whole("window_bytes", 1 << 16, 1 << 40),
+            "batch_bytes": push.whole("batch_bytes", 1 << 10, 1 << 30),
+        },
     }
     tenant_id = chorus.text("tenant_id", required=True)
     if tenant_id == "":
@@ -161,7 +176,9 @@ def _config(
         vectors.problem('model belongs to embedder = "openai", "voyage" or "ollama"; leave it out')
     elif embedder in ("openai", "voyage", "ollama") and not vectors.value("model"):
         vectors.problem(f'embedder = "{embedder}" needs model = "..."; see the provider\'s list')
-    for section in (database, chorus, vectors, log, write):
+    if "push" in tree and flavor not in (None, "tidb"):
+        push.problem('belongs to flavor = "tidb", to which changes are pushed; leave it out')
+    for section in (database, chorus, vectors, log, write, push):
         section.finish()
     tables = _tables(tree.get("tables", []), problems)
     if problems or dsn is None or tenant_id is None or flavor is None:
@@ -173,6 +190,7 @@ def _config(
         vectors=_made(VectorSettings, built["vectors"]),
         log=_made(LogSettings, built["log"]),
         write=_made(WriteSettings, built["write"]),
+        push=_made(PushSettings, built["push"]),
     )
 
 

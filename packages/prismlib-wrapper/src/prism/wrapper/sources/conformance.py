@@ -298,6 +298,8 @@ class SourceConformance:
 
     def _settle(self, follower: Follower) -> None:
         """Wait until the replica holds what the tables hold, and a marker after it."""
+        # A source that waits before its snapshot may find the marker in it: that is no stream yet.
+        follower.wait_for(lambda: follower.replica.position is not None, "the snapshot")
         self._mark = getattr(self, "_mark", 0) + 1
         mark = str(-self._mark)
         self.execute([f"INSERT INTO conf_items VALUES ({mark}, 'marker', 0, '')"])

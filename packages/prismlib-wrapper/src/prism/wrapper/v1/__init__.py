@@ -1,0 +1,1 @@
+"""Made from `protos/prism/wrapper/v1`; do not edit."""
