@@ -231,10 +231,9 @@ def _weighed(kind: _evidence.Kind, careful: float) -> Iterator[None]:
 def _weigh(kind: _evidence.Kind, careful: float) -> None:
     object.__setattr__(kind, "careful", careful)
     _verdict._CAREFUL = _evidence.careful_weights()
-    # The verdict keeps the weights of the kinds that it reckons with first under names of their own.
-    name = f"_{kind.name.upper().replace(' ', '_')}"
-    if hasattr(_verdict, name):
-        setattr(_verdict, name, careful)
+    # The verdict has the weights that it reckons with first under names of their own.
+    if kind.name in ("cosine", "lead", "answer lead"):
+        setattr(_verdict, f"_{kind.name.upper().replace(' ', '_')}", careful)
 
 
 def _simulated(count: int, shadow: float) -> list[Any]:
