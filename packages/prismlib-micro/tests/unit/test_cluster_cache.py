@@ -168,28 +168,31 @@ async def test_a_failing_leader_hands_over_and_what_cannot_be_kept_holds_nobody_
 
 
 async def test_context_is_part_of_the_key_and_given_to_the_model() -> None:
-    class FirstChunk:
-        def compress(self, query: str, chunks: list[str], **_: object) -> list[str]:
-            return chunks[:1]
-
+    filling = "The house was built in 1901. It was enlarged twice. Its garden has old roses. " * 40
+    contexts = [[f"{filling}Adults pay twelve euros."], ["Children pay four euros."]]
     async with opened() as room:
         cache = room.caches[0]
-        cache._compressor = FirstChunk()  # type: ignore[assignment]
         seen: list[list[str]] = []
 
         async def answer(chunks: list[str]) -> str:
             seen.append(chunks)
             return "so"
 
-        for chunks in (["a", "b"], ["a", "c"], ["b"]):
+        for chunks in (*contexts, contexts[0]):
             await cache.get_or_call(
-                query="Is it so?",
+                query="How much do adults pay?",
                 query_vector=vector("so"),
                 call_fn=answer,
                 context_chunks=chunks,
                 chunk_vectors=np.ones((len(chunks), 64)),
             )
-        assert seen == [["a"], ["b"]]
+        # Twice asked of one context is one call; of a long one the model gets what bears on it.
+        first, second = seen
+        assert "Adults pay twelve euros." in first[0]
+        assert len(first[0]) < len(contexts[0][0]) / 2
+        assert second == contexts[1]
+        metrics = cache.metrics()
+        assert 0 < metrics.context_tokens_kept < metrics.context_tokens / 2
 
 
 async def test_what_makes_no_sense_is_refused() -> None:

@@ -38,6 +38,7 @@ from prism.cluster._replication import (
 )
 from prism.cluster._shared_store import SharedStore
 from prism.cluster._wire import decode, encode
+from prism.cluster.compress import ContextCompressor
 from prism.cluster.errors import (
     ClusterClosedError,
     ClusterConfigurationError,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from chorus_fabric.mesh import CHORUSFabric, MeshMessage, PeerStatus
+    from prism.cluster.compress import CompressedContext
     from prismresonance.embed import Embedder
 
 __all__ = ["ClusterCache", "ClusterMetrics", "Compressor"]
@@ -62,17 +64,17 @@ _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
 
 
 class Compressor(Protocol):
-    """Chooses what of the context the model is given."""
+    """Chooses what of the context the model is given; `ContextCompressor` is one."""
 
     def compress(
         self,
-        query: str,
+        question: str,
         chunks: Sequence[str],
         *,
         query_vector: npt.ArrayLike | None,
         chunk_vectors: npt.ArrayLike | None,
-    ) -> Sequence[str]:
-        """Give the chunks to keep, in document order."""
+    ) -> CompressedContext:
+        """Choose what to keep of `chunks`, in document order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ class ClusterMetrics:
         shared: Answers that another node's call gave while this node waited for it.
         unserved: Questions asked of the model because this node could not renew its lease on
             reading: it was cut off from a majority.
+        context_tokens: Tokens of the contexts that came with questions this node asked the model.
+        context_tokens_kept: What was left of them for the model.
         entries: Answers held.
         size_bytes: What they count for; at most `max_bytes`.
         unconfirmed: Answers of this node that no other node has confirmed yet.
@@ -96,6 +100,8 @@ class ClusterMetrics:
     calls: int
     shared: int
     unserved: int
+    context_tokens: int
+    context_tokens_kept: int
     entries: int
     size_bytes: int
     unconfirmed: int
@@ -129,7 +135,8 @@ class ClusterCache:
         llm_model: The model that answers; answers of different models are kept apart.
         embedder: What turns questions into vectors. `None` takes the vectors that callers give
             with the first question, or all-MiniLM-L6-v2 if that one has none.
-        compressor: What chooses the part of `context_chunks` that is used.
+        compressor: What chooses the part of `context_chunks` that the model is given; a
+            `ContextCompressor` if nothing is said. `ContextCompressor(keep=1)` keeps everything.
         max_error: See `PrismCache.build`.
         similarity_threshold: Likewise.
         ttl_s: Likewise.
@@ -202,7 +209,9 @@ class ClusterCache:
         self._started_by = 0.0
         self._looking = asyncio.Lock()
         self._is_closed = False
-        self._counts = {"questions": 0, "calls": 0, "shared": 0, "unserved": 0}
+        self._counts = dict.fromkeys(
+            ("questions", "calls", "shared", "unserved", "context_tokens", "context_tokens_kept"), 0
+        )
         fabric.on(FrameKind.TOKEN_SYNC, self._on_frame)
         fabric.on(FrameKind.INVALIDATE, self._on_frame)
         fabric.on_tick(self._on_tick)
@@ -223,8 +232,8 @@ class ClusterCache:
 
         Args:
             query: The user's question.
-            call_fn: Calls the model; sync or async. If it takes an argument, it is given the
-                chunks that were kept.
+            call_fn: Calls the model; sync or async. If it takes an argument, it is given what was
+                kept of the chunks, as a list.
             query_vector: The question's vector, if the caller has it.
             context_chunks: What the answer rests on; answers are shared among questions with the
                 same context alone.
@@ -242,8 +251,9 @@ class ClusterCache:
             raise ClusterClosedError("this cluster cache is closed")
         self._loop = asyncio.get_running_loop()
         self._counts["questions"] += 1
-        chunks = self._chosen(query, context_chunks, query_vector, chunk_vectors)
-        call = functools.partial(self._call, call_fn, chunks)
+        chunks = tuple(context_chunks or ())
+        choose = functools.partial(self._chosen, query, chunks, query_vector, chunk_vectors)
+        call = functools.partial(self._call, call_fn, choose)
         if not await self._may_serve():
             self._counts["unserved"] += 1
             return await call()
@@ -364,24 +374,28 @@ class ClusterCache:
     def _chosen(
         self,
         query: str,
-        chunks: Sequence[str] | None,
+        chunks: tuple[str, ...],
         query_vector: npt.ArrayLike | None,
         chunk_vectors: npt.ArrayLike | None,
-    ) -> tuple[str, ...]:
+    ) -> list[str]:
         if not chunks:
-            return ()
+            return []
         if self._compressor is None:
-            return tuple(chunks)
+            self._compressor = ContextCompressor()
         kept = self._compressor.compress(
             query, chunks, query_vector=query_vector, chunk_vectors=chunk_vectors
         )
-        return tuple(kept)
+        self._counts["context_tokens"] += kept.tokens_before
+        self._counts["context_tokens_kept"] += kept.tokens_after
+        return [chunk.text for chunk in kept.chunks]
 
-    async def _call(self, call_fn: Callable[..., object], chunks: tuple[str, ...]) -> Any:
+    async def _call(self, call_fn: Callable[..., object], choose: Callable[[], list[str]]) -> Any:
         self._counts["calls"] += 1
-        function = functools.partial(call_fn, list(chunks)) if _takes_one(call_fn) else call_fn
+        function: Callable[..., Any] = call_fn
+        if _takes_one(call_fn):
+            function = functools.partial(call_fn, await asyncio.to_thread(choose))
         if inspect.iscoroutinefunction(call_fn):
-            return await function()  # type: ignore[misc]  # it is a coroutine function
+            return await function()
         answer = await asyncio.to_thread(function)
         return await answer if isinstance(answer, Awaitable) else answer
 
