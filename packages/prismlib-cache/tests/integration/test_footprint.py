@@ -59,7 +59,10 @@ def test_importing_is_quick_and_pulls_in_no_sdk(tmp_path: Path) -> None:
 
 
 def test_importing_leaves_what_asking_needs_to_the_first_cache() -> None:
-    program = "import json, sys, prism.cache; print(json.dumps(sorted(sys.modules)))"
+    program = (
+        "import json, sys; before = {*sys.modules}; import prism.cache; "
+        "print(json.dumps(sorted({*sys.modules} - before)))"
+    )
     loaded = set(json.loads(subprocess.check_output([sys.executable, "-c", program])))
     assert not loaded & {"numpy", "asyncio", "sqlite3", "subprocess", "prismresonance"}
     assert not {name for name in loaded if name.startswith("prism.cache._language")}

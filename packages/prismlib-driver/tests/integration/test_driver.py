@@ -243,6 +243,7 @@ def test_a_write_is_read_at_once() -> None:
             with pytest.raises(DriverConfigurationError, match="data"):
                 driver.write(row_id="45", data={"x": object()})
             os.kill(publisher.pid, signal.SIGSTOP)
+            os.waitpid(publisher.pid, os.WUNTRACED)  # it may be answering until it is stopped
             with pytest.raises(WrapperUnavailableError) as unavailable:
                 driver.write(row_id="46", data={"name": "?"}, timeout_s=0.2)
             assert unavailable.value.may_be_done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from postgres_databases import Database, database
 from prism.wrapper._local_postgres import LocalPostgres
 from prism.wrapper.sources import Source
 from prism.wrapper.sources.conformance import SourceConformance, TypeSample
+from prism.wrapper.sources.errors import SourceBusyError
 from prism.wrapper.sources.postgres import PostgresSource, drop_slot
 
 _TYPES = (
@@ -114,7 +116,15 @@ class _Postgres(SourceConformance):
         return self.base.read(table)
 
     def lose_position(self) -> None:
-        drop_slot(self.base.dsn, self.base.slot)
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                drop_slot(self.base.dsn, self.base.slot)
+            except SourceBusyError:  # the server has not seen yet that its reader is gone
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            else:
+                return
 
     def type_samples(self) -> Sequence[TypeSample]:
         for statement in _MAKE_TYPES:

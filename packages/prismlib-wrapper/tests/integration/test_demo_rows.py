@@ -163,8 +163,12 @@ def started(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o711)  # as root the database runs as another user, who must get there
+    # As root the database runs as another user, who must get there: through pytest's folders too.
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.getuid() and path.name.startswith(
+            ("pytest-", "popen-", "test_")
+        ):
+            path.chmod(0o711)
     return tmp_path
 
 

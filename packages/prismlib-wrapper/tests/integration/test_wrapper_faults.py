@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -36,8 +37,9 @@ def is_streaming(told: dict[str, Any]) -> bool:
 
 def test_the_replica_is_the_table(shop: Database, wrapper: Wrapper) -> None:
     fill(shop, 300)
-    with wrapper, Writers(shop.admin_dsn, seed=1) as writers, Replica(wrapper.port) as replica:
-        wrapper.wait(is_streaming)
+    with wrapper, Writers(shop.admin_dsn, seed=1) as writers, ExitStack() as closing:
+        wrapper.wait(is_streaming)  # one that came before the first snapshot would be reset by it
+        replica = closing.enter_context(Replica(wrapper.port))
         eventually(lambda: writers.transactions > 300)
         writers.__exit__()
         assert_equal(replica, shop.admin_dsn)

@@ -232,11 +232,20 @@ class Replica:
         log = self._log.setdefault(one.origin, deque())
         log.append(one)
         self._known[one.origin] = one.stamp
+        gone = []
         if len(log) > self._most:
-            self._floor[one.origin] = log.popleft().stamp
+            floor = self._floor[one.origin] = log.popleft().stamp
+            # Whether these were meant by what is forgotten now, nobody can tell any more.
+            gone = self._remove_all(
+                [
+                    item
+                    for item in self.items.values()
+                    if dict(item.seen).get(one.origin, ZERO) < floor
+                ]
+            )
         held = self.items.get(one.key)
         meant = self.items.values() if not one.key else () if held is None else (held,)
-        return self._remove_all(
+        return gone + self._remove_all(
             [
                 item
                 for item in meant
