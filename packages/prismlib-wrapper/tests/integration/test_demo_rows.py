@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -162,14 +163,12 @@ def started(*arguments: str, folder: Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    # As root the database runs as another user, who must get there: through pytest's folders too.
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.getuid() and path.name.startswith(
-            ("pytest-", "popen-", "test_")
-        ):
-            path.chmod(0o711)
-    return tmp_path
+def folder() -> Iterator[Path]:
+    # Not `tmp_path`: with a worker's name in it, a socket's path in there would be too long.
+    with tempfile.TemporaryDirectory(prefix="demo-") as name:
+        path = Path(name)
+        path.chmod(0o711)  # as root the database runs as another user, who must get there
+        yield path
 
 
 def assert_nothing_is_left(folder: Path) -> None:
