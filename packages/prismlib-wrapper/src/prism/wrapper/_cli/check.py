@@ -19,7 +19,7 @@ from chorus_fabric import ChorusError, TLSConfig, check_bind, read_secret
 from prism.wrapper._cli.check_cockroach import look_at_cockroach
 from prism.wrapper._cli.check_mysql import mysql_findings
 from prism.wrapper._cli.check_tidb import tidb_findings
-from prism.wrapper._cli.finding import Finding, Verdict, problem
+from prism.wrapper._cli.finding import CONNECT_S, Finding, of_source, over, problem
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin import candidate_tables, followed_names, postgres_settings
 from prism.wrapper._recipe import make_embedder
@@ -28,19 +28,12 @@ from prism.wrapper.errors import WrapperConfigurationError, WrapperError
 from prism.wrapper.sources import postgres
 from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem, schema_of
-from prism.wrapper.sources.postgres._check import Verdict as PostgresVerdict
 from prism.wrapper.sources.postgres._publication import find_tables, grants
 from prism.wrapper.sources.postgres._session import Session
 
 __all__ = ["DATABASES", "findings", "run_check"]
 
-_CONNECT_S = 10.0
 _MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "missing": "[red]missing[/]"}
-_VERDICTS: dict[PostgresVerdict, Verdict] = {
-    PostgresVerdict.OK: "ok",
-    PostgresVerdict.WARNING: "note",
-    PostgresVerdict.PROBLEM: "missing",
-}
 
 
 def run_check(config: WrapperConfig, *, as_json: bool) -> int:
@@ -100,17 +93,10 @@ def findings(config: WrapperConfig) -> Iterator[Finding]:
 
 
 def _postgres(config: WrapperConfig) -> Iterator[Finding]:
-    try:
-        session = Session(config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
-    except SourceError as error:
-        yield problem("database", error)
-        return
-    try:
-        yield from _database(session, config)
-    except SourceError as error:
-        yield problem("database", error)
-    finally:
-        session.close()
+    yield from over(
+        lambda: Session(config.database.dsn.reveal(), connect_timeout_s=CONNECT_S),
+        lambda session: _database(session, config),
+    )
 
 
 def _embedder(config: WrapperConfig) -> Finding:
@@ -184,15 +170,7 @@ def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
         if not names:
             return
         settings = postgres_settings(config, names)
-    yield from (
-        Finding(
-            about=found.subject,
-            verdict=_VERDICTS[found.verdict],
-            text=found.message,
-            statements=found.remedy,
-        )
-        for found in postgres.check(settings)
-    )
+    yield from map(of_source, postgres.check(settings))
     for name in names:
         yield from _rules(session, config, name)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
-from prism.wrapper._cli.finding import Finding, Verdict, problem
+from prism.wrapper._cli.finding import CONNECT_S, Finding, of_source, over, problem
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin_cockroach import cockroach_settings, followed_names
 from prism.wrapper._rows import RowPlan, TableRule
@@ -14,16 +13,8 @@ from prism.wrapper.sources import TableId, cockroach
 from prism.wrapper.sources.cockroach._catalogue import TableFacts, grant, key_problem, layout_of
 from prism.wrapper.sources.cockroach._session import Session
 from prism.wrapper.sources.cockroach._source import find_tables
-from prism.wrapper.sources.errors import SourceError
 
 __all__ = ["look_at_cockroach"]
-
-_CONNECT_S: Final = 10.0
-_VERDICTS: Final[dict[cockroach.Verdict, Verdict]] = {
-    cockroach.Verdict.OK: "ok",
-    cockroach.Verdict.WARNING: "note",
-    cockroach.Verdict.PROBLEM: "missing",
-}
 
 
 def look_at_cockroach(config: WrapperConfig) -> Iterator[Finding]:
@@ -35,17 +26,10 @@ def look_at_cockroach(config: WrapperConfig) -> Iterator[Finding]:
             text="drivers cannot write to CockroachDB in this version",
             remedy="Remove [write], and let the app write to the database itself",
         )
-    try:
-        session = Session(config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
-    except SourceError as error:
-        yield problem("database", error)
-        return
-    try:
-        yield from _database(session, config)
-    except SourceError as error:
-        yield problem("database", error)
-    finally:
-        session.close()
+    yield from over(
+        lambda: Session(config.database.dsn.reveal(), connect_timeout_s=CONNECT_S),
+        lambda session: _database(session, config),
+    )
 
 
 def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
@@ -58,15 +42,7 @@ def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
         yield problem("tables", error)
         return
     settings = cockroach_settings(config, names)
-    yield from (
-        Finding(
-            about=found.subject,
-            verdict=_VERDICTS[found.verdict],
-            text=found.message,
-            statements=found.remedy,
-        )
-        for found in cockroach.check(settings)
-    )
+    yield from map(of_source, cockroach.check(settings))
     for facts in find_tables(session, names):
         if isinstance(facts, TableFacts):
             plan = RowPlan(layout_of(facts).schema, _rule(config, facts.table))

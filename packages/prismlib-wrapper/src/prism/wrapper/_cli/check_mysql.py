@@ -4,40 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prism.wrapper._cli.finding import Finding, Verdict, problem
+from prism.wrapper._cli.finding import CONNECT_S, Finding, of_source, over, problem
 from prism.wrapper._config import WrapperConfig
 from prism.wrapper._origin_mysql import candidates, followed, mysql_settings
 from prism.wrapper._rows import RowPlan, TableRule
 from prism.wrapper.errors import WrapperError
-from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.mysql._catalogue import schema_of, table_problem
-from prism.wrapper.sources.mysql._check import Verdict as ServerVerdict
 from prism.wrapper.sources.mysql._check import findings, gather
 from prism.wrapper.sources.mysql._session import Session
 
 __all__ = ["mysql_findings"]
 
-_CONNECT_S = 10.0
-_VERDICTS: dict[ServerVerdict, Verdict] = {
-    ServerVerdict.OK: "ok",
-    ServerVerdict.WARNING: "note",
-    ServerVerdict.PROBLEM: "missing",
-}
-
 
 def mysql_findings(config: WrapperConfig) -> Iterator[Finding]:
     """Look at the server and its tables. Never raises for what it finds."""
-    try:
-        session = Session(config.database.dsn.reveal(), connect_timeout_s=_CONNECT_S)
-    except SourceError as error:
-        yield problem("database", error)
-        return
-    try:
-        yield from _database(session, config)
-    except SourceError as error:
-        yield problem("database", error)
-    finally:
-        session.close()
+    yield from over(
+        lambda: Session(config.database.dsn.reveal(), connect_timeout_s=CONNECT_S),
+        lambda session: _database(session, config),
+    )
 
 
 def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
@@ -56,13 +40,7 @@ def _database(session: Session, config: WrapperConfig) -> Iterator[Finding]:
         yield problem("tables", error)
         return
     facts = gather(mysql_settings(config, names))
-    for found in findings(facts):
-        yield Finding(
-            about=found.subject,
-            verdict=_VERDICTS[found.verdict],
-            text=found.message,
-            statements=found.remedy,
-        )
+    yield from map(of_source, findings(facts))
     if isinstance(facts.tables, str):
         return
     for table in facts.tables:

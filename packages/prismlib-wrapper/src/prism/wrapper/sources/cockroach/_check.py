@@ -6,10 +6,10 @@ are for whoever runs the database.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from prism.wrapper.sources._findings import Finding, Verdict
 from prism.wrapper.sources.cockroach._catalogue import TableFacts, grant, key_problem
 from prism.wrapper.sources.cockroach._session import Session
 from prism.wrapper.sources.cockroach._settings import CockroachSettings
@@ -22,31 +22,6 @@ from prism.wrapper.sources.cockroach._statements import (
 from prism.wrapper.sources.errors import SourceError
 
 __all__ = ["CockroachFacts", "Finding", "Verdict", "check", "findings", "gather"]
-
-
-class Verdict(enum.Enum):
-    """How a finding stands."""
-
-    OK = "ok"
-    WARNING = "warning"  # it works, and may cause trouble
-    PROBLEM = "problem"  # the source cannot run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        verdict: How it stands.
-        subject: What was looked at, such as `kv.rangefeed.enabled` or a table's name.
-        message: What was found.
-        remedy: SQL for whoever runs the database; "" where none is needed or none helps.
-    """
-
-    verdict: Verdict
-    subject: str
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,13 +17,11 @@ Source: CockroachDB manual, "AS OF SYSTEM TIME" and "Changefeed Messages, Resolv
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
-__all__ = ["Moment", "Position", "obstacle", "tables_digest"]
+__all__ = ["Moment", "Position", "obstacle"]
 
 _MOMENT: Final = re.compile(r"(\d{1,19})(?:\.(\d{1,10}))?")
 _POSITION: Final = re.compile(r"crdb/([0-9a-f-]{1,64})/(\d{1,19}\.\d{10})/([0-9a-f]{12})")
@@ -55,12 +53,6 @@ class Moment(NamedTuple):
             raise ValueError(f"not a time of a changefeed: {text[:40]!r}")
         # The digits behind the point are a decimal fraction of 10 places.
         return cls(int(match[1]), int((match[2] or "").ljust(10, "0")))
-
-
-def tables_digest(facts: Iterable[str]) -> str:
-    """A short name for a set of tables with their keys and columns: another set has another."""
-    text = "\n".join(sorted(facts))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

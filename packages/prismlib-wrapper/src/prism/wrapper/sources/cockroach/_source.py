@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from prism.wrapper.sources._digest import tables_digest
 from prism.wrapper.sources._events import (
     Committed,
     SnapshotDone,
@@ -37,7 +38,7 @@ from prism.wrapper.sources.cockroach._catalogue import (
     split_name,
 )
 from prism.wrapper.sources.cockroach._changefeed import Changefeed, SchemaMoved
-from prism.wrapper.sources.cockroach._position import Moment, Position, obstacle, tables_digest
+from prism.wrapper.sources.cockroach._position import Moment, Position, obstacle
 from prism.wrapper.sources.cockroach._session import FeedConnection, FeedRefusedError, Session
 from prism.wrapper.sources.cockroach._settings import CockroachSettings
 from prism.wrapper.sources.cockroach._statements import (

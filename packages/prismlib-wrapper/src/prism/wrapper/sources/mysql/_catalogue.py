@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from prism.wrapper.sources._digest import tables_digest
 from prism.wrapper.sources._types import Column, TableId, TableSchema
 from prism.wrapper.sources.errors import (
     SourceAccessError,
@@ -26,9 +26,9 @@ __all__ = [
     "describe",
     "find_tables",
     "follow",
+    "followed_digest",
     "schema_of",
     "table_problem",
-    "tables_digest",
 ]
 
 _TABLES_SQL: Final = """
@@ -282,13 +282,12 @@ def schema_of(facts: TableFacts) -> TableSchema:
     )
 
 
-def tables_digest(tables: Iterable[FollowedTable]) -> str:
+def followed_digest(tables: Iterable[FollowedTable]) -> str:
     """What makes positions of one set of tables and keys differ from those of another.
 
     Columns do not count: what changes them is in the log, after the position.
     """
-    text = "\n".join(sorted(f"{table.facts.quoted} {table.facts.key}" for table in tables))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return tables_digest(f"{table.facts.quoted} {table.facts.key}" for table in tables)
 
 
 def charsets(session: Session) -> dict[int, str]:

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from prism.wrapper.sources._findings import Finding, Verdict
 from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.mysql._catalogue import TableFacts, find_tables, table_problem
 from prism.wrapper.sources.mysql._server import VARIABLES, lacks
@@ -18,31 +18,6 @@ from prism.wrapper.sources.mysql._settings import MySQLSettings
 __all__ = ["Finding", "ServerFacts", "Verdict", "check", "findings", "gather", "may_replicate"]
 
 _SHORT_DAYS = 2.0
-
-
-class Verdict(enum.Enum):
-    """How a finding stands."""
-
-    OK = "ok"
-    WARNING = "warning"  # it works, and may cause trouble
-    PROBLEM = "problem"  # the source cannot run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        verdict: How it stands.
-        subject: What was looked at, such as `binlog_format` or a table's name.
-        message: What was found.
-        remedy: SQL for whoever runs the database; "" where none is needed or none helps.
-    """
-
-    verdict: Verdict
-    subject: str
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from prism.wrapper.sources.errors import (
     SourceUnavailableError,
 )
 from prism.wrapper.sources.mysql._assembler import Assembler, StaleError
-from prism.wrapper.sources.mysql._catalogue import FollowedTable, charsets, follow, tables_digest
+from prism.wrapper.sources.mysql._catalogue import FollowedTable, charsets, follow, followed_digest
 from prism.wrapper.sources.mysql._dump import Dump
 from prism.wrapper.sources.mysql._fetch import fetch_rows
 from prism.wrapper.sources.mysql._gtid import GtidSet
@@ -242,7 +242,7 @@ class MySQLSource:
     def _walk(self, session: Session) -> Iterator[SourceEvent]:
         require_server(session)
         self._tables = follow(session, self._settings)
-        digest = tables_digest(self._tables)
+        digest = followed_digest(self._tables)
         why: str | None = self._void
         if self._told is not None:
             why = obstacle(self._told, log_facts(session, self._told), digest)
@@ -260,7 +260,7 @@ class MySQLSource:
         moment = begin(session, [table.facts.quoted for table in self._tables])
         # What was altered before the tables were held is what the rows are read as.
         tables = follow(session, self._settings)
-        if tables_digest(tables) != digest:
+        if followed_digest(tables) != digest:
             raise SourceUnavailableError("a key was altered while the snapshot began")
         self._tables = tables
         estimates = [table.facts.rows_estimate for table in tables]

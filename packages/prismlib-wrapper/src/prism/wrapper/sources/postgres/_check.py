@@ -6,10 +6,10 @@ are for whoever runs the database.
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from prism.wrapper.sources._findings import Finding, Verdict
 from prism.wrapper.sources.errors import SourceError
 from prism.wrapper.sources.postgres._catalogue import TableFacts, key_problem
 from prism.wrapper.sources.postgres._position import SlotFacts
@@ -24,31 +24,6 @@ from prism.wrapper.sources.postgres._sql import create_publication, identifier
 __all__ = ["Finding", "PostgresFacts", "Verdict", "check", "findings", "gather"]
 
 _LARGE_WAL_BYTES = 1 << 30
-
-
-class Verdict(enum.Enum):
-    """How a finding stands."""
-
-    OK = "ok"
-    WARNING = "warning"  # it works, and may cause trouble
-    PROBLEM = "problem"  # the source cannot run
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        verdict: How it stands.
-        subject: What was looked at, such as `wal_level` or a table's name.
-        message: What was found.
-        remedy: SQL for whoever runs the database; "" where none is needed or none helps.
-    """
-
-    verdict: Verdict
-    subject: str
-    message: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

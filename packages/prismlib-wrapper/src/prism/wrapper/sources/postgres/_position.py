@@ -16,9 +16,7 @@ decides; all but the last mean a new snapshot:
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -29,7 +27,6 @@ __all__ = [
     "format_lsn",
     "obstacle",
     "parse_lsn",
-    "tables_digest",
 ]
 
 _POSITION: Final = re.compile(r"pg/(\d+)/(\d+)/([0-9A-F]{16})/([0-9a-f]{12})")
@@ -51,12 +48,6 @@ def parse_lsn(text: str) -> int:
 def format_lsn(lsn: int) -> str:
     """Write a log sequence number as PostgreSQL does."""
     return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
-def tables_digest(names: Iterable[str]) -> str:
-    """A short name for a set of tables and keys: another set has another."""
-    text = "\n".join(sorted(names))
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

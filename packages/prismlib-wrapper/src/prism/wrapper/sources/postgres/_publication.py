@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from prism.wrapper.sources._digest import tables_digest
 from prism.wrapper.sources._types import TableSchema
 from prism.wrapper.sources.errors import (
     SourceAccessError,
@@ -13,7 +14,6 @@ from prism.wrapper.sources.errors import (
     TableRefusedError,
 )
 from prism.wrapper.sources.postgres._catalogue import TableFacts, choose_key, schema_of
-from prism.wrapper.sources.postgres._position import tables_digest
 from prism.wrapper.sources.postgres._session import Session
 from prism.wrapper.sources.postgres._settings import PostgresSettings
 from prism.wrapper.sources.postgres._sql import create_publication, identifier

@@ -7,20 +7,13 @@ a new snapshot helps.
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
-__all__ = ["Position", "tables_digest"]
+__all__ = ["Position"]
 
 _POSITION: Final = re.compile(r"tidb/([0-9a-f]{16})/(\d{1,20})/([0-9a-f]{12})")
-
-
-def tables_digest(names: Iterable[str]) -> str:
-    """A short name for a set of tables: another set has another."""
-    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from prism.wrapper.sources._digest import tables_digest
 from prism.wrapper.sources._events import (
     Committed,
     SnapshotDone,
@@ -43,7 +44,7 @@ from prism.wrapper.sources.tidb._keys import fetch_rows
 from prism.wrapper.sources.tidb._messages import (
     committed_ns,
 )
-from prism.wrapper.sources.tidb._position import Position, tables_digest
+from prism.wrapper.sources.tidb._position import Position
 from prism.wrapper.sources.tidb._session import Session
 from prism.wrapper.sources.tidb._settings import TidbSettings, parse_dsn
 from prism.wrapper.sources.tidb._spool import SpoolDamagedError
