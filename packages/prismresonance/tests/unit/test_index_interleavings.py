@@ -24,13 +24,13 @@ from prismresonance._vectors import float_row
 PROJECTOR = PrismProjector(dim=8, tenant_id="t")
 WIDTH = 12
 ROWS = 12
-FORMS = [
-    {},
-    {"exact": True},
-    {"threshold": -0.99},
-    {"where": {"side": ["left", "right"]}},
-    {"where": {"half": [0, 1], "side": {"left", "right"}}},
-]
+FORMS = {
+    "nearest": {},
+    "exact": {"exact": True},
+    "threshold": {"threshold": -0.99},
+    "where": {"where": {"side": ["left", "right"]}},
+    "where twice": {"where": {"half": [0, 1], "side": {"left", "right"}}},
+}
 
 State = dict[object, int]
 opened_from_files = False
@@ -164,7 +164,7 @@ def test_a_reader_at_every_line_of_a_writer(write):
         nonlocal passed
         old = search(held, question, index.projector, plain, Tally())
         assert {match.id: match.payload["version"] for match in old} == before
-        for form in FORMS:
+        for form in FORMS.values():
             state = seen(index, form)
             assert state in ((after,) if passed else (before, after))
             passed = passed or state == after != before
@@ -187,7 +187,7 @@ def test_a_reader_at_every_line_of_a_writer(write):
 
 
 @pytest.mark.parametrize("write", WRITES)
-@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_a_writer_at_every_line_of_a_reader(write, form):
     index, _ = filled()
     lines = run_traced(lambda: index.query(np.ones(WIDTH), 100, **form), lambda line: None)
@@ -241,7 +241,7 @@ def test_an_interrupt_at_lines_of_a_writer(write):
         state = seen(index, {})
         assert state in (before, after), moment
         for attempt in range(2):
-            for form in FORMS:
+            for form in FORMS.values():
                 assert seen(index, form) == state, (moment, form)
             for row_id in range(ROWS + 7):
                 record = index.get(row_id)
