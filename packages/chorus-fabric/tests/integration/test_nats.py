@@ -73,7 +73,7 @@ def change(row_id: str, text: str) -> RowChange:
 
 @contextlib.asynccontextmanager
 async def publishing(
-    servers: NatsServers, log: MemoryLog, tenant: str, **more: int
+    servers: NatsServers, log: MemoryLog, tenant: str, **more: float
 ) -> AsyncIterator[JetStreamPublisher]:
     publisher = JetStreamPublisher(
         servers, log=log, tenant_id=tenant, secret=SECRET, heartbeat_s=0.1, **more
@@ -363,9 +363,8 @@ async def test_mesh_and_feed_outlive_each_server(running: NatsCluster, tenant: s
             )
             for name in "ab"
         ]
-        await stack.enter_async_context(publishing(servers, log, tenant))
+        await stack.enter_async_context(publishing(servers, log, tenant, patience_s=90.0))
         reader = await stack.enter_async_context(Reader(servers, tenant))
-        # The next goes while the one before may still catch up: then nothing is written at first.
         for place in range(3):
             running.kill(place)
             for number in range(20):
@@ -373,6 +372,7 @@ async def test_mesh_and_feed_outlive_each_server(running: NatsCluster, tenant: s
             await until(lambda: reader.has(log), deadline_s=90.0)
             await until(lambda: all(one.is_up for n in nodes for one in n.peers().values()))
             running.start(place)
+            await asyncio.to_thread(running.wait, place)
         assert len(reader.rows) == 60
         assert not any(isinstance(error, FrameOrderError) for error in reader.errors)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import shutil
 import socket
 import subprocess
@@ -38,8 +39,10 @@ class NatsCluster:
 
     def __init__(self, folder: Path, *, count: int = 3) -> None:
         self._folder = folder
-        ports = free_ports(2 * count)
-        self._ports, self._routes = ports[:count], ports[count:]
+        ports = free_ports(3 * count)
+        self._ports, self._routes, self._monitors = (
+            ports[:count], ports[count : 2 * count], ports[2 * count :],
+        )  # fmt: skip
         self._processes: list[subprocess.Popen[bytes] | None] = [None] * count
 
     @property
@@ -52,7 +55,7 @@ class NatsCluster:
             self._processes[place] = subprocess.Popen(
                 [
                     program(), "-n", f"n{place}", "-a", "127.0.0.1",
-                    "-p", str(self._ports[place]),
+                    "-p", str(self._ports[place]), "-m", str(self._monitors[place]),
                     "-js", "-sd", str(self._folder / f"n{place}"),
                     "--cluster_name", "tests",
                     "--cluster", f"nats://127.0.0.1:{self._routes[place]}",
@@ -60,6 +63,23 @@ class NatsCluster:
                 ],
                 stdout=log, stderr=log,
             )  # fmt: skip
+
+    def wait(self, place: int) -> None:
+        """Until a server follows the leader and lacks nothing: before that, it is no majority."""
+        end = time.monotonic() + DEADLINE_S
+        while not self._is_healthy(place):
+            assert time.monotonic() < end, f"NATS server {place} did not come up"
+            time.sleep(0.05)
+
+    def _is_healthy(self, place: int) -> bool:
+        asking = http.client.HTTPConnection("127.0.0.1", self._monitors[place], timeout=5.0)
+        try:
+            asking.request("GET", "/healthz")
+            return asking.getresponse().status == http.client.OK
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            asking.close()
 
     def kill(self, place: int) -> None:
         """SIGKILL."""
@@ -72,13 +92,8 @@ class NatsCluster:
     def __enter__(self) -> Self:
         for place in range(len(self._ports)):
             self.start(place)
-        end = time.monotonic() + DEADLINE_S
-        for port in self._ports:
-            while True:
-                assert time.monotonic() < end, "a NATS server did not start"
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                time.sleep(0.02)
+        for place in range(len(self._ports)):
+            self.wait(place)
         return self
 
     def __exit__(

@@ -189,6 +189,8 @@ class JetStreamPublisher:
         outgrown_bytes: A new run begins when what followed the snapshot is longer than this and
             than four snapshots. Raising it keeps more of the past, which readers that were away
             for long need not fetch as a snapshot.
+        patience_s: For how long servers may leave a message unanswered before `run` gives up.
+            While they choose a leader, which takes seconds, none is answered.
     """
 
     def __init__(
@@ -202,6 +204,7 @@ class JetStreamPublisher:
         heartbeat_s: float = 1.0,
         batch_bytes: int = 512 << 10,
         outgrown_bytes: int = 64 << 20,
+        patience_s: float = 30.0,
     ) -> None:
         self._servers = servers
         self._log = log
@@ -211,6 +214,7 @@ class JetStreamPublisher:
         self._heartbeat_s = heartbeat_s
         self._batch_bytes = batch_bytes
         self._outgrown_bytes = outgrown_bytes
+        self._patience_s = patience_s
         self._numbers = itertools.count(random.getrandbits(32))
         self._last = 0
         self.runs = 0
@@ -331,7 +335,7 @@ class JetStreamPublisher:
                 return self._last + 1
             return ack.seq
 
-        self._last = await patiently(append, patience_s=30.0)
+        self._last = await patiently(append, patience_s=self._patience_s)
         _heed_cancellation()
 
 

@@ -234,7 +234,8 @@ class NatsStore:
         try:
             # Once: what was written and not acknowledged would look like somebody else's.
             revision = await write(key, sealed)
-        except KeyWrongLastSequenceError:
+        except (KeyWrongLastSequenceError, KeyNotFoundError):
+            # Not found: it expired between the refusal and the look at whether it is a deletion.
             raise ConflictError(f"another was first to write {name}: read it again") from None
         except (NatsError, TimeoutError, OSError) as error:
             raise ServiceUnavailableError(f"JetStream does not answer: {error!r}") from error
