@@ -38,6 +38,7 @@ _log = logging.getLogger("chorus_fabric.publisher")
 
 _THREADS: Final = 16
 _MOST_AT_ONCE: Final = 2000
+_LAST_TURNS_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,6 +261,18 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
+        loop.run_until_complete(_leave_nothing())
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+async def _leave_nothing() -> None:
+    """Let calls end that the server has answered, and end what does not."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        # gRPC's own: they need some turns of the loop, and complain in the log if they get none.
+        _, left = await asyncio.wait(left, timeout=_LAST_TURNS_S)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
