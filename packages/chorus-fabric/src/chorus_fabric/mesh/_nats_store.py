@@ -24,6 +24,7 @@ from nats.js.errors import (
     KeyDeletedError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
+    NoStreamResponseError,
     NotFoundError,
 )
 
@@ -81,6 +82,22 @@ async def patiently(
         except (NatsError, TimeoutError, OSError) as error:
             if steady_s() > deadline:
                 raise ServiceUnavailableError(f"JetStream does not answer: {error!r}") from error
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _once(write: Callable[[], Awaitable[Result]]) -> Result:
+    """Try a write until it has reached a stream, and then not again.
+
+    What was written and not acknowledged would look like somebody else's. What reached none was not
+    written: a server has not heard yet of a bucket that another has just made.
+    """
+    deadline = steady_s() + _ANSWER_S
+    while True:
+        try:
+            return await write()
+        except NoStreamResponseError:
+            if steady_s() > deadline:
+                raise
         await asyncio.sleep(_AGAIN_S)
 
 
@@ -218,7 +235,7 @@ class NatsStore:
             ServiceUnavailableError: The servers do not answer; it may be done or not.
         """
         try:
-            await self._bound.delete(self._key(name), last=revision)
+            await _once(lambda: self._bound.delete(self._key(name), last=revision))
         except (NatsError, TimeoutError, OSError) as error:
             # A deletion that comes too late has no class of its own in nats-py.
             if isinstance(error, APIError) and error.err_code == WRONG_LAST:
@@ -232,8 +249,7 @@ class NatsStore:
         nonce = os.urandom(_NONCE_BYTES)
         sealed = nonce + self._cipher.encrypt(nonce, value, key.encode())
         try:
-            # Once: what was written and not acknowledged would look like somebody else's.
-            revision = await write(key, sealed)
+            revision = await _once(lambda: write(key, sealed))
         except (KeyWrongLastSequenceError, KeyNotFoundError):
             # Not found: it expired between the refusal and the look at whether it is a deletion.
             raise ConflictError(f"another was first to write {name}: read it again") from None
