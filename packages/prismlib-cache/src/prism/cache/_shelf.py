@@ -16,7 +16,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -126,14 +125,7 @@ class Shelf:
 
         Takes no lock. A vector of zeros is near nothing.
         """
-        now = self._clock()
-        near = []
-        for row, cosine, payload in self._vectors.near(vector, scope):
-            entry = self._entries.get(cast("bytes", payload["key"]))
-            # An entry may have been dropped or replaced since the index answered.
-            if entry is not None and entry.row == row and entry.expires_at > now:
-                near.append((entry, cosine))
-        return near
+        return self._vectors.near(vector, scope, self._clock())
 
     def keep(self, record: Record, *, since: int) -> Kept:
         """Store an answer durably, then make it findable.
