@@ -72,6 +72,9 @@ class Shelf:
     ) -> None:
         self._settings = settings
         self._embedder = embedder
+        # If nobody learns from answers beside the questions, who stores one has it read: a decision
+        # would take as long as sixteen of them are read.
+        self._reads_answers = settings.similarity_threshold is None and not settings.learn
         self._ledger = ledger
         self._clock = clock
         self.link = self._link = StoreLink(
@@ -313,7 +316,10 @@ class Shelf:
         )
 
     def _entry(self, record: Record, position: int) -> Entry:
-        return entry_of(record, position=position, misread=lambda _: self._ledger.error("usage"))
+        entry = entry_of(record, position=position, misread=lambda _: self._ledger.error("usage"))
+        if self._reads_answers and not position:
+            _ = entry.sketch.facts
+        return entry
 
     def _place(self, arrivals: Sequence[tuple[Entry, bytes]]) -> dict[bytes, int]:
         """Put entries in table, ranking, expiries and index, in place of any with their keys.
