@@ -71,11 +71,11 @@ def test_what_is_near_is_the_nearest_of_its_scope(
                 [here[number, scope]] = filled(range(number, number + 1), scope, vectors)
         for scope in SCOPES:
             asked = unit(99)
-            found = vectors.near(asked, scope)
+            found = vectors.near(asked, scope, 0.0)
             own = {e.key: float(asked @ unit(n)) for (n, s), e in here.items() if s == scope}
             nearest = sorted(own, key=lambda key: -own[key])[: len(found)]
             assert len(found) == min(16, len(own))
-            assert [match.payload["key"] for match in found] == nearest
+            assert [near.key for near, _ in found] == nearest
 
 
 def test_a_row_of_another_scope_that_just_came_in_is_not_given() -> None:
@@ -84,6 +84,6 @@ def test_a_row_of_another_scope_that_just_came_in_is_not_given() -> None:
     # As a reader sees it who looked at the scopes before the row was added.
     vectors._note_scopes = lambda: None  # type: ignore[method-assign]
     filled(range(300, 310), b"two", vectors)
-    found = vectors.near(unit(305), b"one")
+    found = vectors.near(unit(305), b"one", 0.0)
     assert len(found) == 16
-    assert {match.payload["scope"] for match in found} == {b"one"}
+    assert {near.scope for near, _ in found} == {b"one"}

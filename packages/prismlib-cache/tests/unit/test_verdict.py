@@ -122,6 +122,36 @@ def test_the_rule_holds_for_any_candidates(
 
 
 @given(
+    st.lists(
+        st.tuples(
+            COSINES,
+            st.sampled_from(ANSWERS),
+            st.sampled_from([b"", b"one", b"two", b"three"]),
+            st.sampled_from([None, 0.2, 0.4]),
+        ),
+        min_size=1,
+        max_size=16,
+    ),
+    st.booleans(),
+)
+def test_the_gap_is_to_the_best_that_does_not_share_the_answer(
+    found: list[tuple[float, AnswerSketch, bytes, float | None]], all_read: bool
+) -> None:
+    near = [
+        Candidate(f"stored {n}", cosine, answer, group, 0.3 if all_read else own)
+        for n, (cosine, answer, group, own) in enumerate(
+            sorted(found, key=lambda each: each[0], reverse=True)
+        )
+    ]
+    for place, judged in judge("asked", near, policy(), judges_all=True).judged:
+        same = near[place].shares_its_answer(near)
+        founder = next(n for n, other in enumerate(near) if other.shares_its_answer(near)[place])
+        if founder == place:
+            others = [c.cosine for c, shared in zip(near, same, strict=True) if not shared]
+            assert judged.gap == (near[place].cosine - others[0] if others else None)
+
+
+@given(
     st.lists(st.tuples(st.floats(0.3, 1), st.floats(-0.2, 1)), min_size=1, max_size=16),
     st.integers(1, 5),
 )

@@ -264,21 +264,23 @@ class Finder:
         One by one: for a product of all at once numpy lets other threads have the interpreter, and
         to get it back may take some milliseconds.
         """
-        cosines: list[float | None] = [None] * len(near)
-        read: npt.NDArray[np.float32] | None = None
-        for place, (entry, _) in enumerate(near):
+        cosines: list[float | None] = []
+        width, read, read_width = len(vector), None, 0
+        for entry, _ in near:
             meaning = entry.meaning
             if meaning is None:
+                cosines.append(None)
                 continue
-            if meaning.shape == vector.shape:
-                cosines[place] = float(meaning @ vector)
-                continue
-            if read is None:
+            own_width = len(meaning)
+            if own_width != width and read is None:
                 read = self._reader.question(question)
-                if read is None:
-                    break
-            if meaning.shape == read.shape:
-                cosines[place] = float(meaning @ read)
+                read_width = 0 if read is None else len(read)
+            if own_width == width:
+                cosines.append(float(meaning @ vector))
+            else:
+                cosines.append(
+                    float(meaning @ read) if read is not None and own_width == read_width else None
+                )
         return cosines
 
 

@@ -95,6 +95,8 @@ def _numbers(asked: Words, stored: Words) -> str | None:
         if (ours or theirs) and not is_one:
             return f"asked about {_listed(ours)}, stored about {_listed(theirs)}"
     # "How many miles" is not "how many kilometres".
+    if not asked.units or not stored.units:
+        return None
     ours_only, theirs_only = asked.units - stored.units, stored.units - asked.units
     if any(
         one in kind and other in kind
@@ -120,6 +122,8 @@ def _listed(found: list[Quantity]) -> str:
 
 def _negation(asked: Words, stored: Words) -> str | None:
     ours, theirs = asked.negation, stored.negation
+    if not (ours.count or theirs.count or ours.refused or theirs.refused):
+        return None
     for one, other, words, others, who in (
         (ours, theirs, asked, stored, "asked"),
         (theirs, ours, stored, asked, "stored"),
@@ -187,6 +191,8 @@ def _antonyms(asked: Words, stored: Words) -> str | None:
 
 
 def _names(asked: Words, stored: Words) -> str | None:
+    if not asked.names or not stored.names:
+        return None
     # A name on one side only is often a detail; a name against another name is another question.
     ours = {name for name in asked.names - stored.bag if stem(name) not in stored.content}
     theirs = {name for name in stored.names - asked.bag if stem(name) not in asked.content}

@@ -16,7 +16,6 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +72,9 @@ class Shelf:
     ) -> None:
         self._settings = settings
         self._embedder = embedder
+        # If nobody learns from answers beside the questions, who stores one has it read: a decision
+        # would take as long as sixteen of them are read.
+        self._reads_answers = settings.similarity_threshold is None and not settings.learn
         self._ledger = ledger
         self._clock = clock
         self.link = self._link = StoreLink(
@@ -126,14 +128,7 @@ class Shelf:
 
         Takes no lock. A vector of zeros is near nothing.
         """
-        now = self._clock()
-        near = []
-        for row, cosine, payload in self._vectors.near(vector, scope):
-            entry = self._entries.get(cast("bytes", payload["key"]))
-            # An entry may have been dropped or replaced since the index answered.
-            if entry is not None and entry.row == row and entry.expires_at > now:
-                near.append((entry, cosine))
-        return near
+        return self._vectors.near(vector, scope, self._clock())
 
     def keep(self, record: Record, *, since: int) -> Kept:
         """Store an answer durably, then make it findable.
@@ -321,7 +316,10 @@ class Shelf:
         )
 
     def _entry(self, record: Record, position: int) -> Entry:
-        return entry_of(record, position=position, misread=lambda _: self._ledger.error("usage"))
+        entry = entry_of(record, position=position, misread=lambda _: self._ledger.error("usage"))
+        if self._reads_answers and not position:
+            _ = entry.sketch.facts
+        return entry
 
     def _place(self, arrivals: Sequence[tuple[Entry, bytes]]) -> dict[bytes, int]:
         """Put entries in table, ranking, expiries and index, in place of any with their keys.

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from prism.cache._entry import Entry
 from prism.cache._metrics import Ledger
-from prismresonance import Match, PrismProjector, WaveIndex
+from prismresonance import PrismProjector, WaveIndex
 
 __all__ = ["Vectors"]
 
@@ -26,7 +26,7 @@ _FEW_ROWS = 256
 
 
 class Vectors:
-    """Rows of vectors with the keys of their entries. One writer at a time.
+    """Rows of vectors and the entries that they lead to. One writer at a time.
 
     Attributes:
         index: The index; made with the first vector, since a tenant without entries should cost
@@ -41,25 +41,43 @@ class Vectors:
         self.index: WaveIndex | None = None
         self._tenant_id = tenant_id
         self._ledger = ledger
+        self._entries: dict[int, Entry] = {}
         self._rows_of: Counter[bytes] = Counter()
-        # The scope of all rows of the index, if they are of one and not few: a filter would change
-        # nothing then, and have the index look all of them up anew after each write.
-        self._only_scope: bytes | None = None
+        # Rows of one scope share one payload, which tells them from all others.
+        self._payloads: dict[bytes, dict[str, bytes]] = {}
+        # The payload of all rows of the index, if they are of one scope and not few: a filter would
+        # change nothing then, and have the index look all of them up anew after each write.
+        self._only: dict[str, bytes] | None = None
 
-    def near(self, vector: npt.NDArray[np.float32], scope: bytes) -> list[Match]:
-        """Find the nearest rows of a scope, the nearest first; payloads have their `key`.
+    def near(
+        self, vector: npt.NDArray[np.float32], scope: bytes, now: float
+    ) -> list[tuple[Entry, float]]:
+        """Find the nearest entries of a scope with their cosines, the nearest first.
 
-        A vector of zeros is near nothing.
+        A vector of zeros is near nothing. What expired before `now`, or was removed since the
+        index answered, is left out.
         """
         index = self.index
         if index is None or not vector.any():
             return []
-        is_alone = self._only_scope == scope
-        found = index.query(vector, _CANDIDATES) if is_alone else []
-        # Another scope's row may have come in since.
-        if not is_alone or any(match.payload["scope"] != scope for match in found):
-            found = index.query(vector, _CANDIDATES, where={"scope": scope})
-        return found
+        only = self._only
+        if only is not None and only["scope"] == scope:
+            near = []
+            for row, cosine, payload in index.query(vector, _CANDIDATES):
+                if payload is not only:
+                    # Another scope's row has come in since.
+                    break
+                entry = self._entries.get(row)  # type: ignore[arg-type]  # given no ids, it counts
+                if entry is not None and entry.expires_at > now:
+                    near.append((entry, cosine))
+            else:
+                return near
+        return [
+            (entry, cosine)
+            for row, cosine, _ in index.query(vector, _CANDIDATES, where={"scope": scope})
+            if (entry := self._entries.get(row)) is not None  # type: ignore[arg-type]  # as above
+            and entry.expires_at > now
+        ]
 
     def add(self, placed: Sequence[tuple[Entry, bytes]]) -> None:
         """Take in entries with their vectors as they are stored, and give the entries rows."""
@@ -72,10 +90,14 @@ class Vectors:
             )
         rows = self.index.add_many(
             vectors=np.stack([unit for _, unit in searchable]),
-            payloads=[{"scope": entry.scope, "key": entry.key} for entry, _ in searchable],
+            payloads=[
+                self._payloads.setdefault(entry.scope, {"scope": entry.scope})
+                for entry, _ in searchable
+            ],
         )
         for (entry, _), row in zip(searchable, rows, strict=True):
             entry.row = int(row)
+            self._entries[entry.row] = entry
             self._rows_of[entry.scope] += 1
         self._note_scopes()
 
@@ -83,10 +105,11 @@ class Vectors:
         """Remove an entry's row, if it has one."""
         if entry.row is None or self.index is None:
             return
+        self._entries.pop(entry.row, None)
         self.index.remove(entry.row)
         self._rows_of[entry.scope] -= 1
         if not self._rows_of[entry.scope]:
-            del self._rows_of[entry.scope]
+            del self._rows_of[entry.scope], self._payloads[entry.scope]
         self._note_scopes()
 
     def compact(self) -> None:
@@ -97,8 +120,10 @@ class Vectors:
     def clear(self) -> None:
         """Let go of all rows."""
         self.index = None
+        self._entries = {}
         self._rows_of.clear()
-        self._only_scope = None
+        self._payloads.clear()
+        self._only = None
 
     def _searchable(
         self, placed: Sequence[tuple[Entry, bytes]]
@@ -125,4 +150,4 @@ class Vectors:
     def _note_scopes(self) -> None:
         counts = self._rows_of
         is_one = len(counts) == 1 and counts.total() > _FEW_ROWS
-        self._only_scope = next(iter(counts)) if is_one else None
+        self._only = self._payloads[next(iter(counts))] if is_one else None

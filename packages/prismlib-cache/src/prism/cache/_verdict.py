@@ -198,8 +198,11 @@ def _promising(
     candidates: Sequence[Candidate], *, everything: bool
 ) -> list[tuple[float, int, AnswerGroup]]:
     """Give careful scores, places and answer groups of the candidates that can be the best."""
-    cosines = [candidate.cosine for candidate in candidates]
-    answer_cosines = [candidate.answer_cosine for candidate in candidates]
+    if not candidates:
+        return []
+    _, cosines, answers, names, answer_cosines = zip(*candidates, strict=True)
+    are_read = None not in answer_cosines
+    digests = [answer.digest for answer in answers]
     groups: list[AnswerGroup] = []
     taken: list[int] = []
     # The first group that each place is of.
@@ -211,7 +214,15 @@ def _promising(
             if len(groups) == _GROUPS and not everything:
                 continue
             number = len(groups)
-            is_same = candidate.shares_its_answer(candidates)
+            name, digest = candidate.group, digests[place]
+            if are_read and name:
+                # The usual case of `shares_its_answer`, at a third of the time.
+                is_same = [
+                    other == name or theirs == digest
+                    for other, theirs in zip(names, digests, strict=True)
+                ]
+            else:
+                is_same = candidate.shares_its_answer(candidates)
             numbers = [
                 number if same and known is None else known
                 for same, known in zip(is_same, numbers, strict=True)

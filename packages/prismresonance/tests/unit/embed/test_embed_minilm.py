@@ -77,6 +77,34 @@ def test_looking_only_at_the_beginning_changes_nothing(words: list[str], times: 
     assert tokenizer.ids(text) == tokenizer._tokenizer.encode(text).ids
 
 
+@pytest.fixture(scope="module")
+def tokenizer() -> WordPieceTokenizer:
+    return WordPieceTokenizer()
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    parts=st.lists(
+        st.characters(max_codepoint=127)
+        | st.sampled_from(["[UNK]", "[unk]", "[CLS]", "a" * 60, "7" * 40, "##", "don't", "\u00e9"])
+    ),
+    length=st.integers(90, 110),
+)
+def test_a_text_is_read_if_no_piece_of_it_is_unknown(
+    tokenizer: WordPieceTokenizer, parts: list[str], length: int
+) -> None:
+    text = "".join(parts)[:length]
+    ids = tokenizer.ids(text)
+    assert tokenizer.reads(text) == (len(ids) < MAX_WORD_PIECES and tokenizer._unknown not in ids)
+
+
+def test_each_ascii_sign_is_read_wherever_it_stands(tokenizer: WordPieceTokenizer) -> None:
+    for sign in map(chr, range(128)):
+        for text in (sign, f"{sign}x", f"x{sign}", f"x{sign}x", 100 * sign):
+            assert tokenizer._unknown not in tokenizer.ids(text), text
+            assert tokenizer.reads(text)
+
+
 def test_cosines_agree_with_the_reference(ours: np.ndarray) -> None:
     # The reference has float32 weights and ours are rounded to int8, so a few pairs of the 19,900
     # are further off than 0.01; none of those is a pair of similar texts.

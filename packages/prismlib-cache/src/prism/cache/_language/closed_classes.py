@@ -78,6 +78,8 @@ def _quantified(words: Words) -> frozenset[str]:
 
 def another_condition(asked: Words, stored: Words) -> str | None:
     """Until it happens against when it happens."""
+    if _UNTIL.isdisjoint(asked.bag) and _UNTIL.isdisjoint(stored.bag):
+        return None
     for one, other in (asked, stored), (stored, asked):
         if (_UNTIL & one.bag) and not (_UNTIL & other.bag) and _ONCE & (other.bag - one.bag):
             return "one holds until it happens, the other from then on"

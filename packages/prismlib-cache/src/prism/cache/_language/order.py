@@ -21,8 +21,11 @@ _SYMMETRIC = frozenset(
 
 def other_order(asked: Words, stored: Words) -> str | None:
     """Say what is exchanged: from and to, the sides of *than* or *before*, who does it to whom."""
+    both_from = "from" in asked.bag and "from" in stored.bag
+    if not both_from and asked.content != stored.content:
+        return None
     is_symmetric = bool(_SYMMETRIC & asked.bag & stored.bag)
-    if "from" in asked.bag and "from" in stored.bag and not is_symmetric:
+    if both_from and not is_symmetric:
         ours, theirs = _roles(asked), _roles(stored)
         crossed = ours["from"] & theirs["to"] and ours["to"] & theirs["from"]
         if crossed and ours != theirs:
