@@ -35,6 +35,7 @@ class Flight:
     name: str
     owner: str = ""
     before: Stamp | None = None
+    has_landed: bool = False
 
 
 class SharedFlights:
@@ -66,7 +67,13 @@ class SharedFlights:
         look_up: Callable[[], Lookup],
         call: Callable[[], Awaitable[Any]],
     ) -> Any:
-        """Call the model, or wait for the node that does."""
+        """Call the model, or wait for the node that does.
+
+        After the flight has landed the cache only checks a hit: that calls the model beside, and
+        what comes is kept nowhere, so no other node must wait for it.
+        """
+        if flight.has_landed:
+            return await call()
         question, wait_s = flight.question, _FIRST_WAIT_S
         arrived = asyncio.Event()
         self._waiting.setdefault(question, set()).add(arrived)
@@ -95,7 +102,8 @@ class SharedFlights:
         return await call()
 
     def land(self, flight: Flight, how: str) -> None:
-        """Tell the owner that no answer will come of the flight, if so."""
+        """End a flight; tell its owner that no answer will come of it, if so."""
+        flight.has_landed = True
         owner, question = flight.owner, flight.question
         if not owner or (how == "unstored" and self._answers.stamp_of(question) != flight.before):
             return
@@ -134,6 +142,8 @@ class SharedFlights:
             and self._answers.send_again(question, message.sender)
         ):
             return b"wait"
+        if not self._fabric.peers()[message.sender].is_up:
+            return b"wait"  # it was lost since: nobody would end a flight that it leads
         leads = self._table.ask(question, flight, message.sender, self._fabric.now())
         return b"lead" if leads else b"wait"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from chorus_fabric.mesh import FrameKind
-from prism.cache import PrismCache, ScopedCache
+from prism.cache import PrismCache, Reply, ScopedCache
 from prism.cluster._given_vectors import GivenVectors
 from prism.cluster._model_calls import Asked, Compressor, ModelCalls
 from prism.cluster._questions import digest_of, tag_of
@@ -195,7 +195,8 @@ class ClusterCache:
         call = functools.partial(self._calls.call, call_fn, asked)
         if not await self._lease.holds():
             self._unserved += 1
-            return await call()
+            reply = await call()
+            return reply.answer if isinstance(reply, Reply) else reply
         view = await self._view(asked)
         question = self._question(query, asked.chunks)
         flight = self._flights.begin(question)
