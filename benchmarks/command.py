@@ -102,20 +102,25 @@ class Telling:
         self.bar = Progress(*columns, console=self._console)
 
     def document(
-        self, packages: Sequence[str], names: Sequence[str], *, version: str, **found: Any
+        self,
+        packages: Sequence[str],
+        names: Sequence[str],
+        *,
+        version: str | None = None,
+        **found: Any,
     ) -> dict[str, Any]:
         """Put together what is kept of the run.
 
         Args:
             packages: Whose versions are noted.
             names: Which options are.
-            version: PostgreSQL's.
+            version: PostgreSQL's; `None` where there is none.
             found: What was measured.
         """
         return {
             "command": f"hatch run bench {self._name}",
             **machine.facts(packages),
-            "postgresql": version,
+            **({} if version is None else {"postgresql": version}),
             "load": {"before": self._load_before, "after": machine.load()},
             "options": {name: getattr(self._options, name) for name in names},
             "void": self._options.quick,
@@ -150,9 +155,9 @@ class Telling:
             return 0
         terminal = Console()
         terminal.width = max(terminal.width, 120)
+        database = f", PostgreSQL {document['postgresql']}" if "postgresql" in document else ""
         terminal.print(
-            f"{document['cpu']}, {document['cores']} cores, load {document['load']}, "
-            f"PostgreSQL {document['postgresql']}{more}"
+            f"{document['cpu']}, {document['cores']} cores, load {document['load']}{database}{more}"
         )
         for table in tables():
             terminal.print(table)

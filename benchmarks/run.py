@@ -8,9 +8,9 @@ from importlib import import_module
 
 BENCHMARKS = {
     "cache": "PrismCache from outside: hits, wrong hits, latency, load, beside rules of others",
+    "cluster": "three nodes that share answers: tokens saved, beside a cache on each node alone",
     "compress": "the sentence that answers, kept or lost, beside whole chunks, BM25 and chance",
     "fabric": "rows from process to process: raw TCP, gRPC, mutual TLS, sealed; and what it costs",
-    "decision": "hits and wrong hits of prism.cache beside a dict and plain cosine thresholds",
     "feed": "rows from PostgreSQL into the app beside pg_recvlogical, psql and the bare embedder",
     "index": "WaveIndex beside numpy, faiss, hnswlib, usearch and the speed of memory",
     "mesh": "a word to all peers of a mesh and back, beside raw TCP",

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from _cache_acts import show_cache
+from _node_processes import NodeFailedError
+from _nodes_acts import PASTE_NODES, show_nodes
+from _nodes_views import LiveNodesView, PlainNodesView, SilentNodesView
 from _replica import PASTE_DRIVER, PASTE_WRAPPER
 from _rows_acts import show_rows
 from _rows_views import LiveRowsView, PlainRowsView, SilentRowsView
@@ -22,11 +25,12 @@ from prism.ffi import PrismDriverError
 from prism.wrapper.errors import WrapperError
 
 if TYPE_CHECKING:
+    from _nodes_views import NodesView
     from _rows_views import RowsView
     from _views import View
 
 DESCRIPTION = """\
-Two parts, each of which can be had alone.
+Three parts, each of which can be had alone.
 
 cache: streams a support FAQ through PrismCache and, beside it, through a dict of exact texts. The
 questions are paraphrases and look-alikes: other numbers, negations, opposites, swapped directions.
@@ -38,23 +42,29 @@ as a process, and a PrismDriver in this one. Rows change, also in transactions t
 the wrapper is killed and comes back. The replica is compared with what the database says, row for
 row.
 
+nodes: starts three processes that share answers over a mesh with a secret. Each has a mock model of
+its own; questions, paraphrases too, come to all of them, and the tokens that each did not spend are
+counted, beside a dict on each node. One of them is GREEN. It is killed while questions come,
+another takes over with a higher token, and no acknowledged answer is lost.
+
 Nothing leaves this machine, no API key is needed, and at the end no process and no file is left.
 """
 
 EPILOG = """\
-exit codes: 0 done, 1 the replica was not equal to the table or a part did not start, 130 Ctrl-C
+exit codes: 0 done, 1 something was not as promised or a part did not start, 130 Ctrl-C
 
 examples:
   python docs/demo                        the live view
   python docs/demo --only rows            one part alone
   python docs/demo --plain | tee log      plain lines, also chosen by itself without a terminal
   python docs/demo --seed 2               another shop: other questions are popular, other rows
+  python docs/demo --only nodes --node-questions 1000
   python docs/demo --only cache --questions 2000 --latency-ms 5
   python docs/demo --only rows --rows 20000 --seconds 30
   python docs/demo --json | python -m json.tool
 """
 
-PARTS = ("cache", "rows")
+PARTS = ("cache", "rows", "nodes")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("\nStopped. Nothing is left behind.")
         return 130
-    except (WrapperError, WrapperFailedError, PrismDriverError) as error:
+    except (NodeFailedError, WrapperError, WrapperFailedError, PrismDriverError) as error:
         print(f"python docs/demo: {error}", file=sys.stderr)
         return 1
 
@@ -102,6 +112,20 @@ def _run(console: Console, options: argparse.Namespace) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         results["rows"] = rows.to_dict()
         is_equal = rows.equal
+    is_kept = True
+    if "nodes" in parts:
+        heading = Headings(console, "Three nodes, one cache")
+        nodes = show_nodes(
+            console,
+            _nodes_view(console, options),
+            heading,
+            questions=options.node_questions,
+            latency_ms=options.latency_ms,
+            seed=options.seed,
+        )
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        results["nodes"] = nodes.to_dict()
+        is_kept = nodes.is_as_promised
 
     seconds = time.perf_counter() - start
     heading = Headings(console, "Paste this into your own code")
@@ -113,12 +137,17 @@ def _run(console: Console, options: argparse.Namespace) -> int:
         console.print(PASTE_WRAPPER)
         heading("The app")
         console.print(PASTE_DRIVER)
+    if "nodes" in parts:
+        heading("Each node")
+        console.print(PASTE_NODES)
     if not is_equal:
         console.print("NOT EQUAL: the replica was not the table; see above.", style="bold red")
+    if not is_kept:
+        console.print("NOT AS PROMISED: see the takeover above.", style="bold red")
     console.print(f"Done in {seconds:.0f} s. python docs/demo --help tells what else it can show.")
     if options.json:
         print(json.dumps({"seed": options.seed, "seconds": round(seconds, 2), **results}, indent=2))
-    return 0 if is_equal else 1
+    return 0 if is_equal and is_kept else 1
 
 
 class Headings:
@@ -165,6 +194,12 @@ def _rows_view(console: Console, options: argparse.Namespace) -> RowsView:
     return (PlainRowsView if options.plain else LiveRowsView)(console, options.seconds)
 
 
+def _nodes_view(console: Console, options: argparse.Namespace) -> NodesView:
+    if options.json:
+        return SilentNodesView()
+    return (PlainNodesView if options.plain else LiveNodesView)(console, options.node_questions)
+
+
 def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python docs/demo",
@@ -172,7 +207,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", choices=PARTS, help="one part; both by default")
+    parser.add_argument("--only", choices=PARTS, help="one part; all by default")
     parser.add_argument(
         "--questions",
         type=_count,
@@ -188,7 +223,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         type=_milliseconds,
         default=40.0,
         metavar="MS",
-        help="cache: how long the mock model waits for each answer (40)",
+        help="cache, nodes: how long the mock model waits for each answer (40)",
     )
     parser.add_argument(
         "--rows", type=_count, default=2000, metavar="N", help="rows: products at the start (2000)"
@@ -199,6 +234,13 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
         default=8.0,
         metavar="S",
         help="rows: how long they change before the wrapper is killed (8)",
+    )
+    parser.add_argument(
+        "--node-questions",
+        type=_count,
+        default=240,
+        metavar="N",
+        help="nodes: questions before GREEN is killed (240)",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(

@@ -21,7 +21,7 @@ from prism.cluster._lease import Lease
 from prism.cluster._lease_config import LeaseConfig
 from prism.cluster._lease_messages import NO_GRANT, Became, Effect, Role, Send, Store
 
-__all__ = ["Schedule", "play"]
+__all__ = ["Schedule", "play", "stop_green"]
 
 _FAULTS = ("split", "one-way", "isolate", "pause", "crash", "restart", "hand-over")
 _WARM_UP_S = 1.5
@@ -36,6 +36,7 @@ class Schedule:
     problems: list[str] = field(default_factory=list)
     promotions: int = 0
     takeover_s: float | None = None
+    takeovers_s: list[float] = field(default_factory=list)
     events: int = 0
 
 
@@ -82,6 +83,7 @@ class _World:
         self.config = config
         self.now = 0.0
         self.is_faulty = True
+        self.delay_s = (0.0002, 0.002)
         self._lease = lease
         self._keeps_terms = keeps_terms
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
@@ -172,7 +174,7 @@ class _World:
     def _send(self, sender: str, effect: Send) -> None:
         rng = self.random
         copies = 1
-        delay = 0.0002 + 0.0018 * rng.random()
+        delay = rng.uniform(*self.delay_s)
         if self.is_faulty:
             if (sender, effect.to) in self._cut:
                 return
@@ -219,7 +221,7 @@ class _World:
                 self.at(when, self._cut_links, links)
                 self.at(end, self._mend_links, links)
             elif fault == "pause":
-                self.at(when, self._pause, node, end)
+                self.at(when, self.pause, node, end)
             elif fault == "hand-over":
                 self.at(when, self._hand_over, node, rng.choice(others))
             else:
@@ -238,7 +240,7 @@ class _World:
             else:
                 self._cut[link] -= 1
 
-    def _pause(self, node: _Node, end: float) -> None:
+    def pause(self, node: _Node, end: float) -> None:
         node.paused_until = max(node.paused_until, end)
 
     def crash(self, node: _Node) -> None:
@@ -337,3 +339,44 @@ def _check_calm_and_takeover(world: _World, patience_s: float) -> None:
         if not result.problems and world.green() is None:
             world.fail(f"no GREEN within {patience_s:g} s of its death")
         result.takeover_s = world.now - died
+
+
+def stop_green(
+    seed: int,
+    *,
+    lease: type[Lease] = Lease,
+    config: LeaseConfig | None = None,
+    delay_s: tuple[float, float] = (0.002, 0.02),
+    times: int = 10,
+) -> Schedule:
+    """Let the GREEN of a calm cluster stand still, again and again; nothing else goes wrong.
+
+    Args:
+        seed: Which schedule.
+        lease: The machine; a mutant in tests.
+        config: Its times.
+        delay_s: What a message takes, at least and at most: long ones are those of a busy machine.
+        times: How often. The schedule's `takeovers_s` are as many, unless a promise is broken.
+    """
+    config = config or LeaseConfig()
+    world = _World(seed, lease=lease, config=config, drift=0.0, keeps_terms=True)
+    world.is_faulty, world.delay_s = False, delay_s
+    result, patience_s = world.result, 4 * config.lease_s
+    world.run_until(_WARM_UP_S)
+    for _ in range(times):
+        world.run_until(world.now + patience_s * world.random.uniform(1.0, 1.5))
+        green = world.green()
+        if green is None and not result.problems:
+            world.fail("no GREEN although nothing is wrong")
+        if green is None or result.problems:
+            break
+        stopped = world.now
+        world.pause(green, stopped + patience_s)
+        world.run_until(
+            stopped + patience_s,
+            stop=lambda: world.green() not in (None, green),  # noqa: B023 - called in this turn
+        )
+        if world.green() in (None, green):
+            world.fail(f"no GREEN within {patience_s:g} s while {green.name} stands still")
+        result.takeovers_s.append(world.now - stopped)
+    return result

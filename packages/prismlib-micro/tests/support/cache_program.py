@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import signal
@@ -14,15 +15,19 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from chorus_fabric.mesh import CHORUSFabric
 from prism.cluster.cache import ClusterCache
 
+if TYPE_CHECKING:
+    from chaos.link import Link  # not for the processes: they have no path to tools
+
 NAMES = ("node-1", "node-2", "node-3")
 CALL_S = 0.2
+_called = itertools.count()
 
 
 def vector(text: str) -> np.ndarray:
@@ -33,7 +38,7 @@ def vector(text: str) -> np.ndarray:
 async def _do(cache: ClusterCache, order: dict[str, Any]) -> object:
     async def answer(text: str) -> str:
         await asyncio.sleep(CALL_S)
-        return f"{cache._fabric.node_id} answers {text}"
+        return f"{cache._fabric.node_id} answers {text}, call {next(_called)}"
 
     async def ask(text: str) -> object:
         return await cache.get_or_call(
@@ -66,7 +71,10 @@ async def _do(cache: ClusterCache, order: dict[str, Any]) -> object:
         case "flush":
             return await cache.flush()
         case "invalidate":
-            await cache.invalidate(query=order["text"])
+            try:
+                await cache.invalidate(query=order["text"], timeout_s=order.get("timeout_s", 10.0))
+            except TimeoutError:
+                return False
             return True
         case "metrics":
             metrics = cache.metrics()
@@ -99,23 +107,39 @@ async def _run(given: dict[str, Any]) -> None:
 
 
 class CacheCluster:
-    """Three such processes."""
+    """Three such processes.
 
-    def __init__(self) -> None:
-        ports = [_free_port() for _ in NAMES]
-        self._addresses = {n: f"127.0.0.1:{p}" for n, p in zip(NAMES, ports, strict=True)}
+    Args:
+        link: Makes a link that can be cut, to a port; one is put between each two of them.
+    """
+
+    def __init__(self, link: type[Link] | None = None) -> None:
+        ports = {name: _free_port() for name in NAMES}
+        self._addresses = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+        # The one whose name sorts first dials.
+        self._links = {
+            (near, far): link(ports[far])
+            for near, far in itertools.combinations(NAMES, 2)
+            if link is not None
+        }
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._answers: dict[int, Any] = {}
         self._arrived = threading.Condition()
         self._number = 0
 
     def __enter__(self) -> Self:
-        for name in NAMES:
-            self.start(name)
-        self.wait_whole()
+        try:
+            for name in NAMES:
+                self.start(name)
+            self.wait_whole()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
+        for link in self._links.values():
+            link.close()
         for process in self._processes.values():
             process.kill()
             process.wait()
@@ -126,7 +150,7 @@ class CacheCluster:
     def start(self, name: str) -> None:
         given = {
             "node_id": name,
-            "peers": {n: a for n, a in self._addresses.items() if n != name},
+            "peers": {other: self._address(name, other) for other in NAMES if other != name},
             "listen": self._addresses[name],
         }
         self._processes[name] = process = subprocess.Popen(
@@ -145,6 +169,9 @@ class CacheCluster:
         for stream in (process.stdin, process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
+
+    def links_of(self, name: str) -> list[Link]:
+        return [link for ends, link in self._links.items() if name in ends]
 
     def signal(self, name: str, number: signal.Signals) -> None:
         self._processes[name].send_signal(number)
@@ -183,6 +210,10 @@ class CacheCluster:
             assert time.monotonic() < start + 30
             time.sleep(0.05)
         return time.monotonic() - start
+
+    def _address(self, near: str, far: str) -> str:
+        link = self._links.get((near, far))
+        return self._addresses[far] if link is None else f"127.0.0.1:{link.port}"
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from chorus_fabric.mesh import CHORUSFabric, SimulatedNetwork
+from prism.cache import Reply, Usage
 from prism.cluster import ClusterClosedError, ClusterConfigurationError
 from prism.cluster.cache import ClusterCache
 
@@ -134,6 +135,10 @@ async def test_a_node_that_is_cut_off_serves_nothing_and_catches_up() -> None:
         assert room.caches[2].has("Where is the station?")
         await room.ask(2, "Where is the station?")
         assert room.caches[2].metrics().unserved == 1
+        priced = await room.caches[2].get_or_call(
+            "Why?", lambda: Reply("So.", usage=Usage(input_tokens=9, output_tokens=2))
+        )
+        assert priced == "So."  # as from the cache: the answer alone
         assert len(room.model.asked) == 2
         room.network.heal()
         await room.until(lambda: len({cache.metrics().digest for cache in room.caches}) == 1)
@@ -165,6 +170,28 @@ async def test_a_failing_leader_hands_over_and_what_cannot_be_kept_holds_nobody_
                 query="Which object?", query_vector=vector("Which object?"), call_fn=lambda: ...
             )
             assert unkept is ...
+
+
+async def test_a_check_of_a_hit_holds_no_other_node_up() -> None:
+    async with opened() as room:
+        first = room.caches[0]
+
+        async def ask(text: str) -> int:
+            await first.get_or_call(
+                query=text, query_vector=vector("pay"), call_fn=lambda: room.model.answer("pay")
+            )
+            assert first._cache is not None
+            return first._cache.metrics().checks
+
+        await ask("How do I pay?")
+        for _ in range(2_000):
+            if await ask("How can I pay?"):  # it is found by meaning, and so not kept
+                break
+        else:
+            pytest.fail("no hit was checked")
+        await room.until(lambda: len(room.model.asked) == 2)
+
+        await room.until(lambda: not any(len(one._flights._table) for one in room.caches))
 
 
 async def test_context_is_part_of_the_key_and_given_to_the_model() -> None:

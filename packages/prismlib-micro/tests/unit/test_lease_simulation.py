@@ -8,7 +8,7 @@ import pytest
 
 from prism.cluster._lease import Lease
 from prism.cluster._lease_messages import Effect
-from simulations.lease import play
+from simulations.lease import Schedule, play, stop_green
 
 
 @pytest.mark.parametrize("part", range(5))
@@ -25,6 +25,25 @@ def test_a_thousand_schedules(part: int) -> None:
 
 def test_the_same_seed_is_the_same_schedule() -> None:
     assert play(42) == play(42)
+
+
+def slowest(schedules: list[Schedule]) -> float:
+    """Give the 99th of a hundred takeovers; one that never came counts for ever."""
+    found = sorted(s for schedule in schedules for s in schedule.takeovers_s)
+    missing = sum(bool(schedule.problems) for schedule in schedules)
+    return [*found, *[float("inf")] * missing][int(len(found) * 0.99)]
+
+
+# Messages of a busy machine: long enough that both of the others ask at once, often.
+BUSY_S = (0.01, 0.05)
+
+
+def test_a_green_that_stands_still_is_replaced_in_time() -> None:
+    schedules = [stop_green(seed, delay_s=BUSY_S) for seed in range(100)]
+
+    assert not [schedule.problems for schedule in schedules if schedule.problems]
+    assert slowest(schedules) < 1.5
+    assert slowest([stop_green(seed) for seed in range(100)]) < 1.2
 
 
 # -- one rule removed each
@@ -73,6 +92,17 @@ class TakesHalfForAMajority(Lease):
 class StaysGreenUntilATimerSaysNo(Lease):
     def is_green(self, now: float) -> bool:
         return self._term is not None and self._rounds.has_held
+
+
+class StandsBackForNobody(Lease):
+    def _stands_back_for(self, asker: str) -> bool:
+        return False
+
+
+def test_those_who_stand_back_for_nobody_block_each_other() -> None:
+    schedules = [stop_green(seed, lease=StandsBackForNobody, delay_s=BUSY_S) for seed in range(100)]
+
+    assert slowest(schedules) > 1.5
 
 
 @pytest.mark.parametrize(

@@ -336,6 +336,8 @@ class Lease:
         would = self._may_grant(sender, message.incarnation, message.term, now)
         opinion = Opinion(message.term, message.round, message.incarnation, would, self._seen)
         effects.append(Send(sender, opinion))
+        if would and self._canvass is not None and self._stands_back_for(sender):
+            self._canvass, self._ask_at = None, now + self._config.heartbeat_s + self._patience_s()
 
     def _on_claim(self, sender: str, message: Claim, now: float, effects: list[Effect]) -> None:
         if message.is_green:
@@ -366,6 +368,10 @@ class Lease:
             self._ask_at = now + rank * self._patience_s()
             if message.successor not in ("", self.node_id):
                 self._ask_at += self._config.heartbeat_s
+
+    def _stands_back_for(self, asker: str) -> bool:
+        """Tell which of two that ask at once goes first: both would be told to claim."""
+        return asker < self.node_id
 
     def _may_grant(self, holder: str, incarnation: int, term: int, now: float) -> bool:
         if self._is_held_by(holder, incarnation):
