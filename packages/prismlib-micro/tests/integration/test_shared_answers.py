@@ -51,12 +51,13 @@ def test_an_acknowledged_answer_outlives_the_node_that_got_it(
     assert cluster.do(victim, "flush")
 
     cluster.kill(victim)
-
-    others = [name for name in NAMES if name != victim]
-    missing = [set(cluster.do(name, "missing", texts=texts)) for name in others]
-    assert missing[0] & missing[1] == set()
-    assert cluster.do(others[0], "ask", texts=texts)["calls"] == 0
-    cluster.start(victim)
+    try:
+        others = [name for name in NAMES if name != victim]
+        missing = [set(cluster.do(name, "missing", texts=texts)) for name in others]
+        assert missing[0] & missing[1] == set()
+        assert cluster.do(others[0], "ask", texts=texts)["calls"] == 0
+    finally:
+        cluster.start(victim)
     cluster.wait_whole()
     cluster.wait_equal()
     assert cluster.do(victim, "ask", texts=texts)["calls"] == 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import numpy as np
 import pytest
 
-from chorus_fabric.mesh import CHORUSFabric, SimulatedNetwork
+from chorus_fabric.mesh import CHORUSFabric, FrameKind, SimulatedNetwork
 from prism.cache import Reply, Usage
 from prism.cluster import ClusterClosedError, ClusterConfigurationError
 from prism.cluster.cache import ClusterCache
@@ -32,6 +32,16 @@ class Model:
         self.asked.append(text)
         await self.gate.wait()
         return f"the answer to {text}"
+
+
+def losing(receiver: str, send: Callable[..., None]) -> Callable[..., None]:
+    """Lose the bulk that goes to one node; its lease on reading is renewed all the same."""
+
+    def lossy(peer: str, kind: FrameKind, payload: bytes) -> None:
+        if peer != receiver or kind is not FrameKind.TOKEN_SYNC:
+            send(peer, kind, payload)
+
+    return lossy
 
 
 class Room:
@@ -143,6 +153,24 @@ async def test_a_node_that_is_cut_off_serves_nothing_and_catches_up() -> None:
         room.network.heal()
         await room.until(lambda: len({cache.metrics().digest for cache in room.caches}) == 1)
         assert not room.caches[2].has("Where is the station?")
+
+
+async def test_an_answer_that_one_other_node_holds_is_not_asked_again() -> None:
+    texts = [f"Where does river {number} end?" for number in range(12)]
+    async with opened() as room:
+        with pytest.MonkeyPatch.context() as patch:
+            for one in room.caches[:2]:
+                patch.setattr(one._fabric, "send", losing("node-3", one._fabric.send))
+            await asyncio.gather(*(room.ask(0, text) for text in texts))
+            await room.until(lambda: all(room.caches[1].has(text) for text in texts))
+            assert not any(room.caches[2].has(text) for text in texts)
+        room.network.crash("node-1")
+
+        answers = await asyncio.gather(*(room.ask(2, text) for text in texts))
+
+        assert answers == [f"the answer to {text}" for text in texts]
+        assert sorted(room.model.asked) == sorted(texts)
+        await room.until(lambda: not any(len(one._flights._table) for one in room.caches[1:]))
 
 
 async def test_a_failing_leader_hands_over_and_what_cannot_be_kept_holds_nobody_up() -> None:

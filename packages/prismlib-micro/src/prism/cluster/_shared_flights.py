@@ -25,6 +25,9 @@ __all__ = ["Flight", "SharedFlights"]
 _log = logging.getLogger("prism.cluster")
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 2.0
+# A peer that is up says in a few milliseconds whether it holds an answer; after so long it is not
+# worth waiting for beside a call of the model.
+_LONGEST_SEARCH_S = 0.25
 
 
 @dataclass(slots=True)
@@ -35,6 +38,7 @@ class Flight:
     name: str
     owner: str = ""
     before: Stamp | None = None
+    has_searched: bool = False
     has_landed: bool = False
 
 
@@ -42,7 +46,9 @@ class SharedFlights:
     """This node's part in the flights of the cluster. Used from one event loop.
 
     The owner of a question says who calls the model; the others wait for the answer to come by
-    replication, and ask again from time to time: words about flights may be lost.
+    replication, and ask again from time to time: words about flights may be lost. Who calls first
+    asks every other node for the answer: one may hold it alone, as when the node that got it died
+    after one other had confirmed it.
 
     Args:
         fabric: Where owners are asked.
@@ -89,7 +95,11 @@ class SharedFlights:
                         self.shared += 1
                         return found.answer
                 if await self._leads(flight, stamp):
-                    break
+                    if flight.has_searched:
+                        break
+                    flight.has_searched = True
+                    if not await self._is_held_elsewhere(flight, stamp):
+                        break
                 if self._answers.stamp_of(question) == stamp:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(arrived.wait(), wait_s)
@@ -132,7 +142,7 @@ class SharedFlights:
         except (ValueError, TypeError):
             _log.warning("a frame of %s is refused: no word about a flight", message.sender)
             return b""
-        if verb != "ask":
+        if verb not in ("ask", "have"):
             self._landed(verb, question, flight, message.sender)
             return b""
         ours = self._answers.stamp_of(question)
@@ -142,6 +152,8 @@ class SharedFlights:
             and self._answers.send_again(question, message.sender)
         ):
             return b"wait"
+        if verb == "have":
+            return b"none"
         if not self._fabric.peers()[message.sender].is_up:
             return b"wait"  # it was lost since: nobody would end a flight that it leads
         leads = self._table.ask(question, flight, message.sender, self._fabric.now())
@@ -168,6 +180,24 @@ class SharedFlights:
         if leads:
             flight.owner = owner
         return leads
+
+    async def _is_held_elsewhere(self, flight: Flight, stamp: Stamp | None) -> bool:
+        """Ask the nodes that were not asked yet for the answer; it comes by replication."""
+        payload = json.dumps(["have", flight.question, flight.name, stamp]).encode()
+
+        async def sends_it(peer: str) -> bool:
+            try:
+                reply = await self._fabric.request(
+                    peer, FrameKind.TOKEN_SYNC, payload, timeout_s=_LONGEST_SEARCH_S
+                )
+            except ChorusError as error:
+                _log.debug("%s cannot be asked for an answer: %s", peer, error)
+                return False
+            return reply == b"wait"
+
+        peers = self._fabric.peers().items()
+        others = [name for name, peer in peers if peer.is_up and name != flight.owner]
+        return any(await asyncio.gather(*map(sends_it, others)))
 
     def _landed(self, how: str, question: str, flight: str, who: str) -> None:
         if how == "unstored":
